@@ -1,0 +1,93 @@
+"""Turns a planned batch into a training batch: pictures or latents, captions, tokens, draws."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from library.dataset.augmentation import is_flipped
+from library.dataset.batch_plan import Exposure, PlannedBatch
+from library.dataset.caption_rules import apply_caption_rules
+from library.dataset.image_files import UnreadableImageError, read_image
+from library.dataset.image_resizing import resize_and_crop
+from library.dataset.records import Dataset, ImageRecord
+from library.dataset.training_batch import TrainingBatch, draw_for
+from library.diffusion.latents import LatentLayout
+from library.errors import UserError
+from library.options.dataset_settings import SubsetSettings
+from library.randomness import python_generator
+
+Tokenize = Callable[[Sequence[str]], tuple[torch.Tensor, ...]]
+"""Captions -> token ids for each text encoder."""
+
+
+class LatentKey(NamedTuple):
+    """Which picture cached latents show."""
+
+    image_id: str
+    flipped: bool
+
+
+@dataclass(frozen=True)
+class BatchPreparer:
+    """Prepares any batch of the run at any time and in any process: it has no state."""
+
+    datasets: tuple[Dataset, ...]
+    seed: int
+    layout: LatentLayout
+    tokenize: Tokenize
+    prior_loss_weight: float
+    cached_latents: Mapping[LatentKey, torch.Tensor] | None = None
+    """Latents (channels, height, width) of every picture; None = batches carry pixels."""
+
+    def prepare(self, batch: PlannedBatch) -> TrainingBatch:
+        """
+        Raises:
+            UserError: an image cannot be read; names the file.
+        """
+        records = [exposure.record for exposure in batch.exposures]
+        pictures = [LatentKey(one.record.image_id, self._is_flipped(one)) for one in batch.exposures]
+        captions = [self._caption(exposure, batch.epoch) for exposure in batch.exposures]
+        weights = [self.prior_loss_weight if record.is_reg else 1.0 for record in records]
+        cached = self.cached_latents
+        return TrainingBatch(
+            index=batch.index,
+            image_ids=tuple(record.image_id for record in records),
+            captions=tuple(captions),
+            tokens=self.tokenize(captions),
+            pixels=load_pixels(records, [key.flipped for key in pictures]) if cached is None else None,
+            latents=None if cached is None else torch.stack([cached[key] for key in pictures]),
+            loss_weights=torch.tensor(weights),
+            draws=draw_for(batch.exposures, self.layout, self.seed),
+        )
+
+    def _subset(self, record: ImageRecord) -> SubsetSettings:
+        return self.datasets[record.dataset].settings.subsets[record.subset]
+
+    def _is_flipped(self, exposure: Exposure) -> bool:
+        return is_flipped(self._subset(exposure.record), exposure, self.seed)
+
+    def _caption(self, exposure: Exposure, epoch: int) -> str:
+        record = exposure.record
+        rules = self._subset(record)
+        rng = python_generator(self.seed, "caption", record.image_id, exposure.number)
+        return apply_caption_rules(record.caption, rules, epoch + 1, rng)
+
+
+def load_pixels(records: Sequence[ImageRecord], flips: Sequence[bool]) -> torch.Tensor:
+    """uint8 (batch, 3, height, width) of images that share a bucket, some of them mirrored.
+
+    Raises:
+        UserError: an image cannot be read; names the file.
+    """
+    pictures = []
+    for record, flipped in zip(records, flips, strict=True):
+        try:
+            picture = read_image(record.path)
+        except UnreadableImageError as error:
+            raise UserError(f"image '{record.path}': {error}; replace or remove it") from None
+        picture = resize_and_crop(picture, record.placement)
+        pictures.append(picture[:, ::-1] if flipped else picture)
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()

@@ -1,0 +1,55 @@
+"""Caption files beside images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FACE_CROP_PARTS = 4
+"""Names such as 'name_cx_cy_w_h' end in four numbers that place a face; 'name.txt' may be their caption."""
+
+
+class UnreadableCaptionError(Exception):
+    """A caption file that is not text; the message says why."""
+
+
+@dataclass(frozen=True)
+class CaptionFile:
+    text: str
+    """First line, without blanks around it."""
+    encoding: str
+    """How the file was read; anything but 'utf-8' deserves a warning."""
+
+
+def find_caption_file(image: Path, extension: str) -> Path | None:
+    """The caption file of an image: same name, other extension; else without the four face-crop parts."""
+    stems = [image.stem]
+    parts = image.stem.split("_")
+    if len(parts) > FACE_CROP_PARTS:
+        stems.append("_".join(parts[:-FACE_CROP_PARTS]))
+    for stem in stems:
+        candidate = image.with_name(stem + extension)
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def read_caption_file(path: Path) -> CaptionFile:
+    """The caption a file holds, in UTF-8 with or without byte-order mark, or in UTF-16 with one.
+
+    Raises:
+        UnreadableCaptionError: the file is in another encoding, which cannot be told with certainty.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UnreadableCaptionError(error.strerror or str(error)) from None
+    text, encoding = _decode(content)
+    lines = text.splitlines()
+    return CaptionFile(lines[0].strip() if lines else "", encoding)
+
+
+def _decode(content: bytes) -> tuple[str, str]:
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+    try:
+        return content.decode("utf-8-sig" if encoding == "utf-8" else encoding), encoding
+    except UnicodeDecodeError:
+        raise UnreadableCaptionError("it is not UTF-8 text; save it again as UTF-8") from None

@@ -1,0 +1,1 @@
+"""What network files say about themselves."""

@@ -1,0 +1,161 @@
+"""The ss_* fields: how a network was trained, in the vocabulary of kohya's sd-scripts."""
+
+import json
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from library.dataset.placement_rule import effective_bucket_limits
+from library.dataset.records import Dataset
+from library.metadata import dataset_metadata
+from library.metadata.model_hashes import ModelHashes
+from library.metadata.modelspec import modelspec_fields
+from library.models.family import ModelFamily
+from library.options.groups import NetworkOptions
+from library.options.resolution import ResolvedOptions
+from library.version import source_identity
+
+MINIMUM_FIELDS = (
+    "ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args",
+)  # fmt: skip
+"""What other tools need; all that --no_metadata leaves."""
+
+_OPTION_FIELDS = (
+    "output_name", "learning_rate", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps",
+    "lr_warmup_steps", "lr_scheduler", "network_module", "network_dim", "network_alpha", "network_dropout",
+    "mixed_precision", "full_fp16", "clip_skip", "max_token_length", "cache_latents", "lowram", "noise_offset",
+    "noise_offset_random_strength", "multires_noise_iterations", "multires_noise_discount", "adaptive_noise_scale",
+    "zero_terminal_snr", "ip_noise_gamma", "ip_noise_gamma_random_strength", "training_comment", "max_grad_norm",
+    "caption_dropout_rate", "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "face_crop_aug_range",
+    "prior_loss_weight", "min_snr_gamma", "scale_weight_norms", "loss_type", "huber_schedule", "huber_scale",
+    "huber_c", "fp8_base", "fp8_base_unet", "validation_seed", "validation_split", "max_validation_steps",
+    "validate_every_n_epochs", "validate_every_n_steps", "resize_interpolation",
+)  # fmt: skip
+"""Options whose field is named after them."""
+
+_SINGLE_DATASET_OPTIONS = (
+    "color_aug", "flip_aug", "random_crop", "shuffle_caption", "keep_tokens",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """What is known once a run is set up."""
+
+    session_id: int
+    started_at: float
+    """seconds since 1970"""
+    seed: int
+    max_train_steps: int
+    num_epochs: int
+    batches_per_epoch: int
+    """of one process"""
+    num_processes: int
+    optimizer: str
+    """Class and arguments, as in ss_optimizer"""
+    model_name_or_path: str
+    model_hashes: Future[ModelHashes] | None
+    """None for models that are no local file or folder"""
+
+
+@dataclass(frozen=True)
+class MetadataWriter:
+    """Makes the metadata of each file a run saves."""
+
+    resolved: ResolvedOptions
+    family: ModelFamily
+    datasets: tuple[Dataset, ...]
+    facts: RunFacts
+
+    def metadata(self, step: int, epoch: int) -> dict[str, str]:
+        """All fields of a file saved after so many optimizer steps and epochs; every value is a text."""
+        now = time.time()
+        settings = self.resolved.settings
+        fields = self._run_fields() | self._dataset_fields() | self._model_fields()
+        fields |= {"ss_steps": step, "ss_epoch": epoch, "ss_training_finished_at": now}
+        if settings.metadata.no_metadata:
+            fields = {name: value for name, value in fields.items() if name in MINIMUM_FIELDS}
+        texts = {name: str(value) for name, value in fields.items()}
+        first = self.datasets[0].settings.resolution if self.datasets else None
+        return texts | modelspec_fields(
+            self.family, settings.metadata, settings.timesteps, settings.saving.output_name,
+            settings.buckets.resolution or first, now, settings.model.clip_skip,
+        )  # fmt: skip
+
+    def _run_fields(self) -> dict[str, Any]:
+        options = self.resolved.values()
+        fields: dict[str, Any] = {f"ss_{name}": options[name] for name in _OPTION_FIELDS}
+        fields |= {
+            "ss_session_id": self.facts.session_id,
+            "ss_training_started_at": self.facts.started_at,
+            "ss_seed": self.facts.seed,
+            "ss_max_train_steps": self.facts.max_train_steps,
+            "ss_num_epochs": self.facts.num_epochs,
+            "ss_num_batches_per_epoch": self.facts.batches_per_epoch,
+            "ss_optimizer": self.facts.optimizer,
+            "ss_text_encoder_lr": _single(options["text_encoder_lr"]),
+            "ss_debiased_estimation": options["debiased_estimation_loss"],
+            "ss_sd_scripts_commit_hash": source_identity(),
+            "ss_v2": self.family.is_v2,
+            "ss_base_model_version": self.family.base_model_version,
+        }
+        if options["network_args"]:
+            fields["ss_network_args"] = json.dumps(network_arguments(self.resolved.settings.network))
+        return fields
+
+    def _model_fields(self) -> dict[str, Any]:
+        if self.facts.model_hashes is None:
+            return {"ss_sd_model_name": self.facts.model_name_or_path}
+        hashes = self.facts.model_hashes.result()
+        return {
+            "ss_sd_model_name": Path(self.facts.model_name_or_path).name,
+            "ss_sd_model_hash": hashes.short,
+            "ss_new_sd_model_hash": hashes.full,
+        }
+
+    def _dataset_fields(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {
+            "ss_num_train_images": dataset_metadata.num_train_images(self.datasets),
+            "ss_num_validation_images": 0,
+            "ss_num_reg_images": dataset_metadata.num_reg_images(self.datasets),
+            "ss_tag_frequency": json.dumps(dataset_metadata.tag_frequency(self.datasets)),
+        }
+        if self.resolved.settings.data.dataset_config is not None:
+            descriptions = [dataset_metadata.describe_dataset(dataset) for dataset in self.datasets]
+            fields["ss_datasets"] = json.dumps(descriptions)
+            fields["ss_dataset_dirs"] = json.dumps(dataset_metadata.subset_folders(self.datasets, is_reg=False))
+            return fields
+        return fields | self._single_dataset_fields(self.datasets[0])
+
+    def _single_dataset_fields(self, dataset: Dataset) -> dict[str, Any]:
+        options, settings = self.resolved.values(), dataset.settings
+        limits = effective_bucket_limits(settings) if settings.enable_bucket else (None, None)
+        fields = {f"ss_{name}": options[name] for name in _SINGLE_DATASET_OPTIONS}
+        return fields | {
+            "ss_batch_size_per_device": settings.batch_size,
+            "ss_total_batch_size": settings.batch_size
+            * self.facts.num_processes
+            * options["gradient_accumulation_steps"],
+            "ss_resolution": settings.resolution,
+            "ss_enable_bucket": settings.enable_bucket,
+            "ss_bucket_no_upscale": settings.enable_bucket and settings.bucket_no_upscale,
+            "ss_min_bucket_reso": limits[0],
+            "ss_max_bucket_reso": limits[1],
+            "ss_dataset_dirs": json.dumps(dataset_metadata.subset_folders([dataset], is_reg=False)),
+            "ss_reg_dataset_dirs": json.dumps(dataset_metadata.subset_folders([dataset], is_reg=True)),
+            "ss_bucket_info": json.dumps(dataset_metadata.bucket_info(dataset)),
+        }
+
+
+def network_arguments(options: NetworkOptions) -> dict[str, Any]:
+    """--network_args as a dictionary, with the dropout that the network module is given as well."""
+    arguments: dict[str, Any] = dict(pair.split("=", 1) for pair in options.network_args or ())
+    arguments.setdefault("dropout", options.network_dropout)
+    return arguments
+
+
+def _single(values: Sequence[float] | None) -> Any:
+    return values[0] if values is not None and len(values) == 1 else values

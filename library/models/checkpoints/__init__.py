@@ -1,0 +1,1 @@
+"""Reading model files: safetensors, and pickled checkpoints without running what they contain."""

@@ -1,0 +1,80 @@
+"""The model as kohya's network modules know it.
+
+Network modules find their targets by class names and build key names from module paths. Both differ between
+diffusers, transformers and the tool whose file format we write, and they change between releases. So a
+network is never given the model itself, but a tree of empty containers with the expected class and child
+names, whose leaves are the model's real layers: patching a leaf's `forward` patches the model.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+
+class ViewContainer(nn.Module):
+    """Stands for a module of the model; everything but its children is the real module's."""
+
+    def stand_for(self, real: nn.Module) -> None:
+        """To be called once the children are in place: from then on the real module's attributes show."""
+        self.__dict__["_real"] = (real,)  # in a tuple, so that it is not registered as a child
+
+    def forward(self, *arguments: Any, **keywords: Any) -> Any:
+        return self.__dict__["_real"][0](*arguments, **keywords)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if "_real" not in self.__dict__:
+                raise
+            return getattr(self.__dict__["_real"][0], name)
+
+
+UNET_CLASS_NAMES: Mapping[str, str] = {
+    "Attention": "CrossAttention",
+    # The layers below it are targets by name; as a class it would be found a second time by modules that
+    # list both, and stop them with a duplicate key.
+    "TimestepEmbedding": "TimeEmbedding",
+}
+"""diffusers class -> the class name network modules expect; all others are the same."""
+
+CHILD_ORDER: Mapping[str, tuple[str, ...]] = {"BasicTransformerBlock": ("attn1", "ff", "attn2")}
+"""Class -> children that come first, in this order: tensors then have the order they have in other files."""
+
+
+def view_of_unet(unet: nn.Module) -> nn.Module:
+    """The view of a diffusers U-Net with diffusers' child names, as SD 1.x and 2.x networks use them."""
+    return _view(unet, UNET_CLASS_NAMES)
+
+
+def view_of_clip(text_encoder: nn.Module) -> nn.Module:
+    """The view of a CLIP text encoder, always with the level `text_model` that key names contain."""
+    if hasattr(text_encoder, "text_model"):
+        return _view(text_encoder, {})
+    inner = _view(text_encoder, {"CLIPTextModel": "CLIPTextTransformer"})
+    return _container(text_encoder, "CLIPTextModel", {"text_model": inner})
+
+
+def leaves_of(view: nn.Module) -> dict[str, nn.Module]:
+    """Path -> layer of every leaf."""
+    return {path: module for path, module in view.named_modules() if not isinstance(module, ViewContainer)}
+
+
+def _view(module: nn.Module, class_names: Mapping[str, str]) -> nn.Module:
+    name = type(module).__name__
+    children = dict(module.named_children())
+    first = {child: children.pop(child) for child in CHILD_ORDER.get(name, ()) if child in children}
+    children = {child: _view(inner, class_names) for child, inner in (first | children).items()}
+    if not children:
+        return module
+    return _container(module, class_names.get(name, name), children)
+
+
+def _container(real: nn.Module, class_name: str, children: Mapping[str, nn.Module]) -> ViewContainer:
+    indexed = tuple(kind for kind in (nn.ModuleList, nn.ModuleDict, nn.Sequential) if isinstance(real, kind))
+    container: ViewContainer = type(class_name, (ViewContainer, *indexed), {})()
+    for name, child in children.items():
+        container.add_module(name, child)
+    container.stand_for(real)
+    return container

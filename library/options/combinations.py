@@ -1,0 +1,215 @@
+"""Rules about options that depend on each other.
+
+A rule is a function that yields what it finds. `given` holds the names of the options that were written
+down anywhere: defaults never contradict anything.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from library.options.schema import Settings
+
+Given = frozenset[str]
+
+
+@dataclass(frozen=True)
+class Findings:
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Problem:
+    text: str
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Accepted, but it has no effect or not the one that it seems to have."""
+
+    text: str
+
+
+Finding = Problem | Notice
+
+
+def check_combinations(settings: Settings, given: Given) -> Findings:
+    findings = [finding for rule in RULES for finding in rule(settings, given)]
+    return Findings(
+        problems=tuple(finding.text for finding in findings if isinstance(finding, Problem)),
+        warnings=tuple(finding.text for finding in findings if isinstance(finding, Notice)),
+    )
+
+
+def _required(settings: Settings, given: Given) -> Iterator[Finding]:
+    if settings.config.output_config:
+        return  # the configuration that is written may be completed later
+    if "pretrained_model_name_or_path" not in given:
+        yield Problem("--pretrained_model_name_or_path is missing: name the base model (file, folder or hub id)")
+    if "output_dir" not in given:
+        yield Problem("--output_dir is missing: name the folder for the trained network")
+    if "network_module" not in given:
+        yield Problem("--network_module is missing: name what to train, usually --network_module networks.lora")
+    if not given & {"train_data_dir", "dataset_config", "in_json"}:
+        yield Problem("--train_data_dir or --dataset_config is missing: name the training images")
+    if "dataset_config" not in given and "resolution" not in given:
+        yield Problem("--resolution is missing: give the training size in pixels, for SD 1.x usually --resolution 512")
+
+
+def _dataset(settings: Settings, given: Given) -> Iterator[Finding]:
+    ignored = sorted(given & {"train_data_dir", "reg_data_dir", "in_json"})
+    if "dataset_config" in given and ignored:
+        names = " and ".join(f"--{name}" for name in ignored)
+        have = "have" if len(ignored) > 1 else "has"
+        yield Notice(f"{names} {have} no effect, since --dataset_config describes the datasets")
+    if "reg_data_dir" in given and not given & {"train_data_dir", "dataset_config"}:
+        yield Problem("--reg_data_dir adds to training images; it needs --train_data_dir")
+    if not settings.buckets.enable_bucket and "dataset_config" not in given:
+        for name in sorted(given & {"min_bucket_reso", "max_bucket_reso", "bucket_reso_steps"}):
+            yield Notice(f"--{name} has no effect without --enable_bucket")
+        if settings.buckets.bucket_no_upscale:
+            yield Notice("--bucket_no_upscale has no effect without --enable_bucket")
+    if settings.loader.persistent_data_loader_workers and settings.loader.max_data_loader_n_workers == 0:
+        yield Notice("--persistent_data_loader_workers has no effect with --max_data_loader_n_workers 0")
+    if "vae_batch_size" in given and not settings.cache.cache_latents:
+        yield Notice("--vae_batch_size has no effect without --cache_latents")
+
+
+def _captions(settings: Settings, given: Given) -> Iterator[Finding]:
+    captions = settings.captions
+    touched = captions.shuffle_caption or captions.caption_tag_dropout_rate > 0
+    if captions.keep_tokens > 0 and not touched and "dataset_config" not in given:
+        yield Notice("--keep_tokens has no effect without --shuffle_caption or --caption_tag_dropout_rate")
+
+
+def _network(settings: Settings, given: Given) -> Iterator[Finding]:
+    network, rates = settings.network, settings.optimizer
+    if network.network_train_unet_only and network.network_train_text_encoder_only:
+        yield Problem(
+            "--network_train_unet_only and --network_train_text_encoder_only exclude each other; "
+            "leave both out to train both parts"
+        )
+    if network.network_train_unet_only and "text_encoder_lr" in given:
+        yield Notice("--text_encoder_lr has no effect with --network_train_unet_only")
+    if network.network_train_text_encoder_only and "unet_lr" in given:
+        yield Notice("--unet_lr has no effect with --network_train_text_encoder_only")
+    names = [pair.split("=", 1)[0] for pair in network.network_args or ()]
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield Problem(f"--network_args: {name} is given twice")
+    if any(rate < 0 for rate in rates.text_encoder_lr or ()):
+        yield Problem("--text_encoder_lr: must be at least 0")
+
+
+def _optimizer(settings: Settings, given: Given) -> Iterator[Finding]:
+    optimizer = settings.optimizer
+    if optimizer.use_8bit_adam and optimizer.optimizer_type.lower() not in ("", "adamw8bit"):
+        yield Problem(
+            f"--use_8bit_adam means --optimizer_type AdamW8bit, but --optimizer_type {optimizer.optimizer_type} "
+            "was given; leave one of them out"
+        )
+
+
+_SCHEDULES_THAT_USE = {
+    "lr_scheduler_num_cycles": ("cosine_with_restarts", "cosine_with_min_lr", "warmup_stable_decay"),
+    "lr_scheduler_power": ("polynomial",),
+    "lr_scheduler_timescale": ("inverse_sqrt",),
+    "lr_scheduler_min_lr_ratio": ("cosine_with_min_lr", "warmup_stable_decay"),
+    "lr_decay_steps": ("warmup_stable_decay",),
+}
+
+
+def _schedule(settings: Settings, given: Given) -> Iterator[Finding]:
+    schedule = settings.schedule
+    name = schedule.lr_scheduler
+    if name == "constant" and schedule.lr_warmup_steps:
+        yield Problem(
+            f"--lr_warmup_steps {schedule.lr_warmup_steps}: the schedule 'constant' has no warm-up; "
+            "use --lr_scheduler constant_with_warmup, or leave the warm-up out"
+        )
+    if name == "cosine_with_min_lr" and schedule.lr_scheduler_min_lr_ratio is None:
+        yield Problem("--lr_scheduler cosine_with_min_lr needs --lr_scheduler_min_lr_ratio")
+    for option, users in _SCHEDULES_THAT_USE.items():
+        value = getattr(schedule, option)
+        if value != type(schedule).model_fields[option].default and name not in users:
+            yield Notice(f"--{option} has no effect with --lr_scheduler {name}")
+
+
+def _length(settings: Settings, given: Given) -> Iterator[Finding]:
+    if settings.training.max_train_epochs is not None and "max_train_steps" in given:
+        yield Notice("--max_train_steps has no effect, since --max_train_epochs is given")
+    if not given & {"max_train_steps", "max_train_epochs"}:
+        yield Notice(
+            "neither --max_train_steps nor --max_train_epochs was given: "
+            f"training stops after {settings.training.max_train_steps} steps"
+        )
+    timesteps = settings.timesteps
+    low, high = timesteps.min_timestep or 0, timesteps.max_timestep or 1000
+    if low >= high:
+        yield Problem(f"--min_timestep {low} must be below --max_timestep {high}")
+
+
+def _saving(settings: Settings, given: Given) -> Iterator[Finding]:
+    saving = settings.saving
+    if saving.save_n_epoch_ratio and saving.save_every_n_epochs:
+        yield Notice("--save_every_n_epochs has no effect, since --save_n_epoch_ratio is given")
+    if saving.save_last_n_epochs and not (saving.save_every_n_epochs or saving.save_n_epoch_ratio):
+        yield Notice("--save_last_n_epochs has no effect without --save_every_n_epochs")
+    if saving.save_last_n_steps and not saving.save_every_n_steps:
+        yield Notice("--save_last_n_steps has no effect without --save_every_n_steps")
+    if saving.save_model_as != "safetensors":
+        yield Notice(f"--save_model_as {saving.save_model_as}: such files hold no metadata; safetensors files do")
+    if saving.output_name is not None and not _is_portable_name(saving.output_name):
+        yield Problem(
+            f"--output_name '{saving.output_name}': must be a file name that every system takes: not empty, without "
+            '/ \\ : * ? " < > |, no blank or dot at the end, no device name such as CON (the folder is --output_dir)'
+        )
+
+
+_DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
+
+
+def _is_portable_name(name: str) -> bool:
+    """Whether Windows, too, can have such a file: networks are passed around."""
+    forbidden = set('/\\:*?"<>|')
+    return (
+        bool(name)
+        and not any(letter in forbidden or ord(letter) < 32 for letter in name)
+        and not name.endswith((" ", "."))
+        and not _DEVICE_NAMES.fullmatch(name)
+    )
+
+
+def _previews(settings: Settings, given: Given) -> Iterator[Finding]:
+    sampling = settings.sampling
+    wanted = [
+        name for name in ("sample_every_n_steps", "sample_every_n_epochs", "sample_at_first") if getattr(sampling, name)
+    ]
+    if wanted and sampling.sample_prompts is None:
+        yield Problem(f"--{wanted[0]} needs --sample_prompts: a file with one prompt per line")
+    if sampling.sample_prompts is not None and not wanted:
+        yield Notice(
+            "--sample_prompts has no effect without "
+            "--sample_every_n_steps, --sample_every_n_epochs or --sample_at_first"
+        )
+    if sampling.sample_every_n_steps and sampling.sample_every_n_epochs:
+        yield Notice("--sample_every_n_steps has no effect, since --sample_every_n_epochs is given")
+
+
+def _logging(settings: Settings, given: Given) -> Iterator[Finding]:
+    logging = settings.logging
+    if logging.log_with is not None and logging.logging_dir is None:
+        yield Problem("--log_with tensorboard needs --logging_dir: the folder for the logs")
+    if logging.logging_dir is None:
+        for name in sorted(given & {"log_prefix", "log_tracker_name", "log_config"}):
+            yield Notice(f"--{name} has no effect without --logging_dir")
+
+
+def _config(settings: Settings, given: Given) -> Iterator[Finding]:
+    if settings.config.output_config and "config_file" not in given:
+        yield Problem("--output_config needs --config_file: the file to write")
+
+
+RULES = (
+    _required, _dataset, _captions, _network, _optimizer, _schedule, _length, _saving, _previews, _logging, _config,
+)  # fmt: skip

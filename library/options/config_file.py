@@ -1,0 +1,61 @@
+"""Options from, and to, a TOML file."""
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from library.errors import UserError
+from library.options.schema import all_options
+from library.options.suggestions import suggest
+
+
+def config_path(given: Path) -> Path:
+    """`settings` means `settings.toml`, as users of other trainers are used to."""
+    return given if given.suffix.lower() == ".toml" else given.with_name(given.name + ".toml")
+
+
+def read_toml(path: Path, option: str) -> dict[str, Any]:
+    """A TOML file as nested dictionaries.
+
+    Raises:
+        UserError: there is no such file, or it is not TOML; names the option and the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"--{option}: cannot read '{path}': {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--{option}: '{path}' is not UTF-8 text; save it again as UTF-8") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"--{option}: '{path}' is not valid TOML: {error}") from None
+
+
+def flatten(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Tables are only for order: their keys count as if they stood at the top. Also returns problems."""
+    flat: dict[str, Any] = {}
+    problems = []
+    for key, value in content.items():
+        entries = value.items() if isinstance(value, dict) else [(key, value)]
+        for name, entry in entries:
+            if name in flat:
+                problems.append(f"{name} is set twice")
+            flat[name] = entry
+    for name in list(flat):
+        if name not in all_options():
+            problems.append(f"{name}: there is no such option.{suggest(name, all_options())}")
+            del flat[name]
+    return flat, problems
+
+
+def to_toml(values: dict[str, Any]) -> str:
+    """Options by name -> text of a file that reads back as the same options."""
+    return "".join(f"{name} = {_toml_value(value)}\n" for name, value in values.items())
+
+
+def _toml_value(value: Any) -> str:
+    """Options are numbers, truth values, texts, paths and lists of them, which TOML writes as JSON does."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)
+    return text.replace("\x7f", "\\u007f")  # the one character that JSON leaves as it is and TOML forbids

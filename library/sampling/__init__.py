@@ -1,0 +1,1 @@
+"""Preview images: prompt files, samplers, pictures, contact sheets."""

@@ -1,0 +1,166 @@
+"""Prompt files for previews: .txt, .toml and .json."""
+
+import json
+import logging
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from library.errors import UserError
+from library.options.suggestions import suggest
+
+logger = logging.getLogger(__name__)
+
+MAX_STEPS = 1000
+
+
+def _limited_steps(text: str) -> int:
+    return max(1, min(MAX_STEPS, int(text)))
+
+
+_WHOLE, _DECIMAL = re.compile(r"\d+"), re.compile(r"\d+\.?\d*|\.\d+")
+
+
+@dataclass(frozen=True)
+class PromptOption:
+    """One --letter of a prompt line."""
+
+    letter: str
+    field: str
+    parse: Callable[[str], Any]
+    pattern: re.Pattern[str] | None
+    """What the value must look like; None = any text."""
+    has_effect: bool = True
+    """False: belongs to other model families; read, but nothing here uses it."""
+
+
+OPTIONS = (
+    PromptOption("n", "negative_prompt", str, None),
+    PromptOption("w", "width", int, _WHOLE),
+    PromptOption("h", "height", int, _WHOLE),
+    PromptOption("d", "seed", int, _WHOLE),
+    PromptOption("s", "sample_steps", _limited_steps, _WHOLE),
+    PromptOption("l", "scale", float, _DECIMAL),
+    PromptOption("ss", "sample_sampler", str, None),
+    PromptOption("g", "guidance_scale", float, _DECIMAL, has_effect=False),
+    PromptOption("cn", "controlnet_image", str, None, has_effect=False),
+    PromptOption("ctr", "cfg_trunc_ratio", float, _DECIMAL, has_effect=False),
+    PromptOption("rcfg", "renorm_cfg", float, _DECIMAL, has_effect=False),
+    PromptOption("fs", "flow_shift", str, None, has_effect=False),
+)
+_BY_LETTER = {option.letter: option for option in OPTIONS}
+FIELDS = ("prompt", *(option.field for option in OPTIONS))
+
+Prompt = dict[str, Any]
+"""Only the fields that were given; `enum` is the position in the file."""
+
+
+def read_prompt_file(path: Path) -> list[Prompt]:
+    """The prompts of a file in order.
+
+    Raises:
+        UserError: the file cannot be read, or says something that cannot be meant; names the line or entry.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"--sample_prompts '{path}': {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--sample_prompts '{path}': it is not UTF-8 text; save it again as UTF-8") from None
+    try:
+        return parse_prompts(text, path.suffix.lower().lstrip("."))
+    except ValueError as error:
+        raise UserError(f"--sample_prompts '{path}': {error}") from None
+
+
+def parse_prompts(text: str, kind: str) -> list[Prompt]:
+    """
+    Args:
+        kind: "txt", "toml" or "json".
+
+    Raises:
+        ValueError: something cannot be meant; says what and where.
+    """
+    readers = {"txt": _parse_text, "toml": _parse_toml, "json": _parse_json}
+    if kind not in readers:
+        raise ValueError("prompt files end in .txt, .toml or .json")
+    return [{**prompt, "enum": number} for number, prompt in enumerate(readers[kind](text))]
+
+
+def _parse_text(text: str) -> list[Prompt]:
+    prompts = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            prompts.append(_parse_line(line.strip(), f"line {number}"))
+    return prompts
+
+
+def _parse_line(line: str, place: str) -> Prompt:
+    """'a cat --w 512 --n blurry': the prompt, then options; everything before the first option is prompt."""
+    text, *parts = re.split(r"\s--", f" {line}")
+    prompt: Prompt = {"prompt": text.strip()}
+    for part in parts:
+        if not part or part[0].isspace():
+            logger.warning("prompt file, %s: what follows a lone -- is ignored: %s", place, part.strip())
+            continue
+        letter, _, value = part.strip().partition(" ")
+        option = _BY_LETTER.get(letter.lower())
+        if option is None:
+            known = [f"--{letter}" for letter in _BY_LETTER]
+            raise ValueError(f"{place}: --{letter} is not known; there are {', '.join(known)}")
+        value = value.strip()
+        if option.pattern is not None and not option.pattern.fullmatch(value):
+            raise ValueError(f"{place}: --{letter} {value}: must be a number that is not negative")
+        prompt[option.field] = option.parse(value)
+    return prompt
+
+
+def _parse_toml(text: str) -> list[Prompt]:
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"it is not valid TOML: {error}") from None
+    table = content.get("prompt")
+    if not isinstance(table, dict) or not isinstance(table.get("subset"), list):
+        raise ValueError("it must have a table [prompt] with [[prompt.subset]] in it")
+    shared = {name: value for name, value in table.items() if name != "subset"}
+    return [_checked({**shared, **entry}, f"prompt {number}") for number, entry in enumerate(table["subset"], 1)]
+
+
+def _parse_json(text: str) -> list[Prompt]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"it is not valid JSON: {error}") from None
+    if not isinstance(content, list):
+        raise ValueError("it must hold a list of prompts")
+    prompts = []
+    for number, entry in enumerate(content, 1):
+        if isinstance(entry, str):
+            prompts.append(_parse_line(entry, f"prompt {number}"))
+        elif isinstance(entry, dict):
+            prompts.append(_checked(entry, f"prompt {number}"))
+        else:
+            raise ValueError(f"prompt {number}: must be text or an object")
+    return prompts
+
+
+def _checked(entry: Mapping[str, Any], place: str) -> Prompt:
+    if not isinstance(entry.get("prompt"), str):
+        raise ValueError(f"{place}: the prompt's text is missing")
+    for name, value in entry.items():
+        if name not in FIELDS:
+            raise ValueError(f"{place}: {name} is not known.{suggest(name, FIELDS)}")
+        option = next((option for option in OPTIONS if option.field == name), None)
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+        if option is not None and option.pattern is not None and not is_number:
+            raise ValueError(f"{place}: {name} = {value}: must be a number that is not negative")
+    return dict(entry)
+
+
+def fields_without_effect(prompts: Sequence[Prompt]) -> list[str]:
+    """Letters used in the prompts that nothing here reads."""
+    return [option.letter for option in OPTIONS if not option.has_effect and any(option.field in p for p in prompts)]

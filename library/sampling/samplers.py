@@ -1,0 +1,32 @@
+"""Samplers by the names that --sample_sampler and --ss know."""
+
+from typing import Any
+
+from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
+
+from library.diffusion.noise_schedule import BETA_END, BETA_START, NUM_TIMESTEPS
+
+_SHARED = {
+    "num_train_timesteps": NUM_TIMESTEPS,
+    "beta_start": BETA_START,
+    "beta_end": BETA_END,
+    "beta_schedule": "scaled_linear",
+}
+
+
+def build_sampler(name: str, prediction_type: str) -> Any:
+    """A fresh diffusers scheduler. Unlike previews elsewhere, the predicted picture is never clipped to
+    -1..1, since latents reach beyond that.
+
+    Raises:
+        ValueError: there is no sampler of that name.
+    """
+    common = {**_SHARED, "prediction_type": "v_prediction" if prediction_type == "v" else prediction_type}
+    match name.removeprefix("k_"):
+        case "ddim":
+            return DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+        case "euler":
+            return EulerDiscreteScheduler(**common)
+        case "euler_a":
+            return EulerAncestralDiscreteScheduler(**common)
+    raise ValueError(f"there is no sampler '{name}'")

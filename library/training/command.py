@@ -1,0 +1,79 @@
+"""The life of a training command: options, checks, training, exit code."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from library.atomic_files import write_text_atomically
+from library.console import is_main_process, set_up_console
+from library.errors import UserError, format_problems
+from library.models.family import ModelFamily
+from library.models.optional_packages import hide_unused_packages
+from library.optimizers.optimizer_choice import find_optimizer
+from library.options.command_line import build_parser
+from library.options.config_file import config_path
+from library.options.report import configuration_without_secrets, effective_configuration
+from library.options.resolution import ResolvedOptions, resolve_options
+from library.training.preflight import check_run
+
+if TYPE_CHECKING:
+    from library.training.model_setup import LoadModel
+
+SUCCESS = 0
+USER_ERROR = 1
+INTERRUPTED = 130
+
+logger = logging.getLogger(__name__)
+
+
+def run_training_command(
+    program: str, description: str, family: ModelFamily, load_model: "LoadModel", arguments: Sequence[str]
+) -> int:
+    """Runs a training script. Returns the process's exit code."""
+    resolved = resolve_options(build_parser(program, description), arguments)
+    try:
+        set_up_console(resolved.settings.console)
+        if resolved.settings.config.output_config:
+            return _write_configuration(resolved)
+        plan = check_run(resolved, family)
+        logger.info(effective_configuration(resolved))
+        hide_unused_packages({find_optimizer(resolved.settings.optimizer).package} | _attention_packages(resolved))
+        from library.training.setup import start_training  # imports torch: not before everything was checked
+
+        path = start_training(plan, load_model)
+    except UserError as error:
+        if is_main_process():
+            print(format_problems(error.problems), file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        if is_main_process():
+            print("Interrupted. Files saved so far are complete.", file=sys.stderr)
+        return INTERRUPTED
+    if path is not None:
+        logger.info("finished: %s", path)
+    return SUCCESS
+
+
+def _attention_packages(resolved: ResolvedOptions) -> set[str]:
+    return {"xformers"} if resolved.settings.attention.xformers else set()
+
+
+def _write_configuration(resolved: ResolvedOptions) -> int:
+    """--output_config: never overwrites a file.
+
+    Raises:
+        UserError: the options are wrong, or the file exists.
+    """
+    given = resolved.settings.config.config_file
+    if resolved.problems or given is None:
+        raise UserError(resolved.problems)
+    path = config_path(given)
+    if path.exists():
+        raise UserError(f"--config_file '{path}' exists already; name a new file for --output_config")
+    try:
+        write_text_atomically(path, configuration_without_secrets(resolved))
+    except OSError as error:
+        raise UserError(f"--config_file '{path}' cannot be written: {error.strerror}") from None
+    print(f"Wrote {path}")
+    return SUCCESS

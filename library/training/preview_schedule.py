@@ -1,0 +1,57 @@
+"""When previews are drawn, and what has to be in place for them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+
+from library.models.adapter import ModelAdapter
+from library.options.groups import SamplingOptions
+from library.sampling.previews import FOLDER, PreviewPrompt, draw_previews
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PreviewSchedule:
+    """Draws previews when it is time. Every process draws its share of the prompts."""
+
+    accelerator: Accelerator
+    model: ModelAdapter
+    network: Any
+    options: SamplingOptions
+    prompts: Sequence[PreviewPrompt]
+    output_dir: Path
+    output_name: str | None
+    vae_home: torch.device
+    """where the VAE waits while it is not needed"""
+
+    def at_first(self) -> None:
+        if self.options.sample_at_first:
+            self._draw(f"{0:06d}")
+
+    def after_step(self, step: int) -> None:
+        every = self.options.sample_every_n_steps
+        if every and not self.options.sample_every_n_epochs and step % every == 0:
+            self._draw(f"{step:06d}")
+
+    def after_epoch(self, finished_epochs: int) -> None:
+        every = self.options.sample_every_n_epochs
+        if every and finished_epochs % every == 0:
+            self._draw(f"e{finished_epochs:06d}")
+
+    def _draw(self, moment: str) -> None:
+        accelerator = self.accelerator
+        mine = self.prompts[accelerator.process_index :: accelerator.num_processes]
+        self.network.eval()
+        self.model.move_vae(accelerator.device)
+        with accelerator.autocast():
+            saved = draw_previews(self.model, mine, self.output_dir, self.output_name, moment, accelerator.device)
+        self.model.move_vae(self.vae_home)
+        self.network.train()
+        accelerator.wait_for_everyone()
+        logger.info("drew %d previews in %s", len(saved), self.output_dir / FOLDER)

@@ -1,0 +1,109 @@
+"""The training loop."""
+
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from accelerate import Accelerator
+from tqdm import tqdm
+
+from library.dataset.batch_plan import batches_of_epoch, batches_of_process
+from library.dataset.loading import BatchLoader
+from library.dataset.records import Dataset
+from library.dataset.training_batch import TrainingBatch
+from library.errors import UserError
+from library.training.loss_record import LossRecord
+from library.training.optimization import OptimizerStep, StepResult, accumulation_windows
+from library.training.preview_schedule import PreviewSchedule
+from library.training.saving import NetworkSaver
+from library.training.step_counts import StepCounts
+from library.training.tracking import step_values
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Trainer:
+    """Runs the epochs and tells everybody when a step or an epoch is done. Knows no model and no network."""
+
+    accelerator: Accelerator
+    datasets: tuple[Dataset, ...]
+    loader: BatchLoader
+    optimizer_step: OptimizerStep
+    before_epoch: Callable[[], None]
+    """What the network wants to be told."""
+    descriptions: list[str]
+    """of the optimizer's groups, for the log"""
+    counts: StepCounts
+    saver: NetworkSaver
+    previews: PreviewSchedule
+    seed: int
+
+    def __post_init__(self) -> None:
+        self._step = 0
+        self._losses = LossRecord(window=self.counts.steps_per_epoch)
+        self._bar = tqdm(
+            total=self.counts.max_train_steps,
+            desc="training",
+            unit="step",
+            disable=not self.accelerator.is_main_process,
+            smoothing=0.05,
+        )
+
+    def train(self) -> Path | None:
+        """Trains to the end. Returns the final file, on the main process."""
+        self.previews.at_first()
+        with self._bar:
+            for epoch in range(self.counts.num_epochs):
+                self.before_epoch()
+                self._bar.set_description(f"epoch {epoch + 1}/{self.counts.num_epochs}")
+                for window in accumulation_windows(self._load(epoch), self.counts.accumulation):
+                    self._after_step(self.optimizer_step.run(window), epoch)
+                    if self._step >= self.counts.max_train_steps:
+                        break
+                self._after_epoch(epoch)
+        return self._finish()
+
+    def _load(self, epoch: int) -> Iterator[TrainingBatch]:
+        """This process's batches of an epoch."""
+        batches = batches_of_epoch(self.datasets, self.seed, epoch)
+        mine = batches_of_process(batches, self.accelerator.process_index, self.accelerator.num_processes)
+        return self.loader.load(mine)
+
+    def _after_step(self, result: StepResult, finished_epochs: int) -> None:
+        self._step += 1
+        self._losses.add(self._step, result.loss, result.learning_rates)
+        self._show_losses()
+        self._bar.update()
+        if self.accelerator.is_main_process:
+            self.saver.after_step(self._step, finished_epochs)
+        self.previews.after_step(self._step)
+
+    def _after_epoch(self, epoch: int) -> None:
+        self._show_losses(wait=True)
+        self.accelerator.log({"loss/epoch_average": self._losses.average}, step=epoch + 1)
+        if self.accelerator.is_main_process:
+            self.saver.after_epoch(self._step, epoch + 1)
+        self.previews.after_epoch(epoch + 1)
+
+    def _show_losses(self, wait: bool = False) -> None:
+        """Displays and logs the losses that have arrived; they may be a few steps old."""
+        for loss in self._losses.ready(wait):
+            if not math.isfinite(loss.value):
+                raise UserError(
+                    f"the loss became {loss.value} at step {loss.step}: training has diverged and was stopped; "
+                    "lower --learning_rate, or use --mixed_precision bf16 instead of fp16"
+                )
+            self._bar.set_postfix(loss=f"{loss.value:.4f}", avr_loss=f"{self._losses.average:.4f}", refresh=False)
+            values = step_values(loss.value, self._losses.average, loss.learning_rates, self.descriptions)
+            self.accelerator.log(values, step=loss.step)
+
+    def _finish(self) -> Path | None:
+        path = None
+        if self.accelerator.is_main_process:
+            path = self.saver.at_end(self._step, self.counts.num_epochs)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+        return path

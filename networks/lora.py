@@ -1,0 +1,141 @@
+"""LoRA: low-rank changes of linear layers and 1x1 convolutions (Hu et al. 2021, arXiv 2106.09685)."""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from library.errors import UserError
+from library.options.suggestions import suggest
+from networks.adapted_layer import AdaptedLayer
+from networks.layer_network import LayerNetwork, discover, ranks_from_weights
+from networks.targets import Target
+from networks.weights_file import read_network_file
+
+DEFAULT_RANK = 4
+
+PENDING_ARGUMENTS = (
+    "conv_dim", "conv_alpha", "rank_dropout", "module_dropout", "block_dims", "block_alphas", "conv_block_dims",
+    "conv_block_alphas", "down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold",
+    "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio",
+)  # fmt: skip
+"""Arguments of this kind elsewhere that are refused until they work."""
+
+
+class LoRALayer(AdaptedLayer):
+    """delta W = alpha / rank * up @ down; `up` starts at zero, so that training starts from the base model."""
+
+    def __init__(
+        self,
+        name: str,
+        layer: nn.Linear | nn.Conv2d,
+        rank: int,
+        alpha: float | None = None,
+        multiplier: float = 1.0,
+        dropout: float | None = None,
+    ):
+        super().__init__(name, layer, rank, alpha, multiplier)
+        self.dropout = dropout
+        if isinstance(layer, nn.Conv2d):
+            self.lora_down: nn.Module = nn.Conv2d(
+                layer.in_channels, rank, layer.kernel_size, layer.stride, layer.padding, bias=False
+            )
+            self.lora_up: nn.Module = nn.Conv2d(rank, layer.out_channels, 1, bias=False)
+        else:
+            self.lora_down = nn.Linear(layer.in_features, rank, bias=False)
+            self.lora_up = nn.Linear(rank, layer.out_features, bias=False)
+        nn.init.kaiming_uniform_(self.lora_down.weight, a=math.sqrt(5))
+        nn.init.zeros_(self.lora_up.weight)
+
+    def delta_weight(self) -> torch.Tensor:
+        down, up = self.lora_down.weight, self.lora_up.weight
+        return self.scale * (up.flatten(1) @ down.flatten(1)).view(self.layer.weight.shape)
+
+    def change(self, x: torch.Tensor) -> torch.Tensor:
+        inner = self.lora_down(x)
+        if self.dropout:
+            inner = functional.dropout(inner, self.dropout, self.training)
+        return self.lora_up(inner * self.scale)  # scaled while it is only `rank` wide
+
+
+def create_network(
+    multiplier: float,
+    network_dim: int | None,
+    network_alpha: float | None,
+    vae: Any,
+    text_encoder: Any,
+    unet: nn.Module,
+    neuron_dropout: float | None = None,
+    **arguments: str | None,
+) -> LayerNetwork:
+    """A new network for a model; see contract.py.
+
+    Args:
+        network_dim: rank; None = 4.
+        network_alpha: None or 0 = rank.
+        neuron_dropout: probability that a value between `down` and `up` is dropped in training.
+        arguments: the rest of --network_args; all values are texts.
+
+    Raises:
+        UserError: an argument is unknown or not available yet.
+    """
+    dropout = _take_arguments(arguments, neuron_dropout)
+    rank = network_dim or DEFAULT_RANK
+
+    def build(target: Target) -> LoRALayer:
+        return LoRALayer(target.name, target.layer, rank, network_alpha, multiplier, dropout)
+
+    return LayerNetwork(discover(text_encoder, unet), build)
+
+
+def create_network_from_weights(
+    multiplier: float,
+    file: str | None,
+    vae: Any,
+    text_encoder: Any,
+    unet: nn.Module,
+    weights_sd: dict[str, torch.Tensor] | None = None,
+    for_inference: bool = False,
+    **arguments: str | None,
+) -> tuple[LayerNetwork, dict[str, torch.Tensor]]:
+    """A network with the layers, ranks and alphas of a file (or of its tensors); and those tensors.
+
+    The weights themselves are loaded by the network's load_weights, after it was applied.
+    """
+    weights = weights_sd if weights_sd is not None else read_network_file(str(file))
+    dropout = _take_arguments(arguments, None)
+    ranks = ranks_from_weights(weights)
+
+    def build(target: Target) -> LoRALayer | None:
+        if target.name not in ranks:
+            return None
+        rank, alpha = ranks[target.name]
+        return LoRALayer(target.name, target.layer, rank, alpha, multiplier, dropout)
+
+    return LayerNetwork(discover(text_encoder, unet), build), weights
+
+
+def _take_arguments(arguments: dict[str, str | None], neuron_dropout: float | None) -> float | None:
+    """The dropout, after a look at all other arguments."""
+    arguments = dict(arguments)
+    given = arguments.pop("dropout", None)
+    problems = []
+    for name, value in arguments.items():
+        if name in PENDING_ARGUMENTS:
+            problems.append(f"--network_args {name}={value}: not available in this version yet; leave it out")
+        else:
+            known = ("dropout", *PENDING_ARGUMENTS)
+            problems.append(f"--network_args {name}={value}: networks.lora has no such argument.{suggest(name, known)}")
+    if problems:
+        raise UserError(problems)
+    if given is None:
+        return neuron_dropout
+    try:
+        dropout = float(given)
+    except ValueError:
+        dropout = math.nan
+    if not 0 <= dropout < 1:
+        raise UserError(f"--network_args dropout={given}: must be a probability, a number from 0 to less than 1")
+    return dropout

@@ -1,0 +1,39 @@
+"""Draws the previews of a run on one sheet: a row for each prompt, a column for each moment.
+
+python tools/contact_sheet.py OUTPUT_DIR/sample sheet.png --sample_prompts prompts.txt
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from library.errors import UserError, format_problems
+from library.sampling.contact_sheet import draw_contact_sheet, find_previews, moments_in_order
+from library.sampling.prompt_files import read_prompt_file
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="folder with previews, usually OUTPUT_DIR/sample")
+    parser.add_argument("sheet", type=Path, help="PNG file to write")
+    parser.add_argument("--sample_prompts", type=Path, help="prompt file of the run, for the text beside the rows")
+    parser.add_argument("--first_and_last", action="store_true", help="only the first and the last column")
+    options = parser.parse_args()
+    try:
+        previews = find_previews(options.folder)
+        prompts = read_prompt_file(options.sample_prompts) if options.sample_prompts else []
+    except UserError as error:
+        print(format_problems(error.problems), file=sys.stderr)
+        return 1
+    moments = moments_in_order(previews)
+    if options.first_and_last:
+        moments = list(dict.fromkeys([moments[0], moments[-1]]))
+    draw_contact_sheet(previews, {prompt["enum"]: prompt["prompt"] for prompt in prompts}, moments).save(options.sheet)
+    print(f"Wrote {options.sheet}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
