@@ -1,0 +1,49 @@
+"""Rules that the golden table leaves open, and the independence of their draws."""
+
+import random
+
+import pytest
+
+from library.dataset.caption_rules import apply_caption_rules
+from library.options.groups import CaptionOptions
+
+CAPTION = "sks cat, red hat, smile, park"
+
+
+def apply(caption=CAPTION, epoch=1, seed=0, **rules) -> str:
+    return apply_caption_rules(caption, CaptionOptions(**rules), epoch, random.Random(seed))
+
+
+def test_nothing_to_do():
+    assert apply("a,b,,c  ") == "a,b,,c  "
+
+
+def test_prefix_and_suffix_are_dropped_with_the_caption():
+    assert apply(caption_prefix="pre", caption_suffix="post", caption_dropout_rate=1.0) == ""
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(1, CAPTION), (2, CAPTION), (3, ""), (4, CAPTION), (6, "")])
+def test_dropout_every_n_epochs_counts_from_one(epoch, expected):
+    assert apply(epoch=epoch, caption_dropout_every_n_epochs=3) == expected
+
+
+def test_shuffling_keeps_the_first_tags():
+    results = {apply(seed=seed, shuffle_caption=True, keep_tokens=2) for seed in range(40)}
+    assert results == {"sks cat, red hat, smile, park", "sks cat, red hat, park, smile"}
+
+
+def test_tag_dropout_spares_the_first_tags():
+    assert apply(caption_tag_dropout_rate=1.0, keep_tokens=1) == "sks cat"
+
+
+def test_empty_tags_vanish():
+    assert apply("a,b,,c,", caption_tag_dropout_rate=1e-9) == "a, b, c"
+
+
+def test_tags_are_joined_with_what_separated_them():
+    assert apply("a; b;c", caption_separator=";", caption_tag_dropout_rate=1e-9) == "a; b; c"
+
+
+def test_secondary_separator_keeps_groups_together():
+    results = {apply("a;;;b, c", shuffle_caption=True, secondary_separator=";;;", seed=seed) for seed in range(20)}
+    assert results == {"a,b, c", "c, a,b"}

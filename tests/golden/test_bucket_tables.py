@@ -1,0 +1,77 @@
+"""buckets.json and resize_crop: which size an image is trained at, and the pixels that result."""
+
+import base64
+
+import numpy as np
+import pytest
+import torch
+
+from library.dataset.aspect_buckets import (
+    Placement,
+    cover,
+    place_in_nearest_bucket,
+    place_without_upscaling,
+    predefined_buckets,
+)
+from library.dataset.image_files import read_image, read_image_size
+from library.dataset.image_resizing import resize_and_crop
+from tests.golden.tables import numbered, table, tensors
+
+BUCKETS = table("buckets")
+RESIZE = table("resize_crop")
+PIXELS = tensors("resize_crop")
+
+
+def rule_of(setting):
+    resolution, steps = tuple(setting["resolution"]), setting["bucket_reso_steps"]
+    if setting["bucket_no_upscale"]:
+        return lambda size: place_without_upscaling(size, resolution, steps)
+    buckets = predefined_buckets(resolution, setting["effective_min"], setting["effective_max"], steps)
+    assert buckets == [tuple(size) for size in setting["buckets"]]
+    return lambda size: place_in_nearest_bucket(size, buckets)
+
+
+def row_of(size, placement: Placement) -> list[int]:
+    return [*size, *placement.bucket, *placement.resized, *placement.crop]
+
+
+@pytest.mark.parametrize(("name", "setting"), numbered(BUCKETS["settings"], "name"))
+def test_placement(name, setting):
+    place = rule_of(setting)
+    assert setting["images"]
+    for row in setting["images"]:
+        assert row_of(row[:2], place(tuple(row[:2]))) == row
+
+
+def test_without_buckets():
+    for case in BUCKETS["without_buckets"]:
+        size = tuple(case["row"][:2])
+        assert row_of(size, cover(size, tuple(case["resolution"]))) == case["row"]
+    assert len(BUCKETS["without_buckets"]) > 10
+
+
+def test_images_smaller_than_a_step_have_no_placement():
+    settings = {setting["name"]: setting for setting in BUCKETS["settings"]}
+    for case in BUCKETS["reference_faults"]["zero_size_buckets"]:
+        assert rule_of(settings[case["setting"]])((case["width"], case["height"])) is None
+
+
+def available_pictures():
+    return [case for case in RESIZE["cases"] if case["interpolation"] is None and case["mode"] != "alpha"]
+
+
+@pytest.mark.parametrize(("name", "case"), numbered(available_pictures(), "name"))
+def test_pixels(name, case, tmp_path):
+    file = tmp_path / "picture.png"
+    file.write_bytes(base64.b64decode(case["png"]))
+    size = read_image_size(file)
+    assert [size.width, size.height] == case["size"]
+    placement = Placement(tuple(case["bucket"]), tuple(case["resized"]), tuple(case["crop"]))
+    found = torch.from_numpy(np.ascontiguousarray(resize_and_crop(read_image(file), placement)))
+    difference = (found.int() - PIXELS[name].int()).abs()
+    assert difference.max() <= 2
+    assert (difference > 1).float().mean() < 0.001
+
+
+def test_there_are_pictures():
+    assert len(available_pictures()) >= 4

@@ -1,0 +1,85 @@
+"""captions.json, prompt_files.json and tokenization.json, as far as their features exist."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from library.dataset.caption_rules import apply_caption_rules
+from library.models.clip_tokenizer import CaptionTokenizer, standard_clip_tokenizer
+from library.options.groups import CaptionOptions
+from library.options.schema import all_options
+from library.sampling.prompt_files import parse_prompts
+from tests.golden.tables import numbered, table
+
+CAPTIONS = table("captions")
+PROMPTS = table("prompt_files")
+TOKENS = table("tokenization")
+
+
+def uses_pending_options(case) -> bool:
+    return any(all_options()[name].refusal(value) for name, value in case["options"].items())
+
+
+def result_of(case, rng: random.Random) -> str:
+    return apply_caption_rules(case["caption"], CaptionOptions(**case["options"]), case.get("epoch", 1), rng)
+
+
+def test_captions_without_chance():
+    cases = [case for case in CAPTIONS["deterministic"] if not uses_pending_options(case)]
+    cases = [case for case in cases if case["category"] not in ("empty_tags", "separator_join")]
+    assert len(cases) > 20
+    for case in cases:
+        assert result_of(case, random.Random(0)) == case["result"], case
+
+
+def available_random_cases():
+    return [case for case in CAPTIONS["random"] if not uses_pending_options(case)]
+
+
+@pytest.mark.parametrize(("name", "case"), numbered(available_random_cases()))
+def test_captions_by_chance(name, case):
+    """Each outcome's share must be within six standard deviations of what the table counted."""
+    rng = random.Random(1)
+    fetches = sum(case["outcomes"].values())
+    found = Counter(result_of(case, rng) for _ in range(fetches))
+    assert found.keys() <= case["outcomes"].keys() or len(case["outcomes"]) < case["distinct_possible"]
+    for outcome, count in case["outcomes"].items():
+        assert abs(found[outcome] - count) <= 6 * (2 * max(count, 1)) ** 0.5, outcome
+
+
+@pytest.mark.parametrize(("name", "case"), numbered(PROMPTS["cases"]))
+def test_prompt_files(name, case):
+    assert parse_prompts(case["text"], case["kind"]) == case["prompts"]
+
+
+@pytest.mark.parametrize(("name", "case"), numbered(PROMPTS["errors"]))
+def test_refused_prompt_files(name, case):
+    if "both levels" in case["reason"]:
+        assert parse_prompts(case["text"], case["kind"])[0]["width"] == 6  # the inner value is plainly meant
+        return
+    with pytest.raises(ValueError, match=r"\w"):
+        parse_prompts(case["text"], case["kind"])
+
+
+@pytest.mark.parametrize(("name", "case"), numbered(PROMPTS["reference_faults"]))
+def test_prompt_lines_that_the_reference_misreads(name, case):
+    if case["fault"] == "text_read_as_option":
+        assert parse_prompts(case["text"], "txt") == [{"prompt": case["text"].strip(), "enum": 0}]
+    elif case["fault"] == "silently_dropped":
+        with pytest.raises(ValueError, match="line 1"):
+            parse_prompts(case["text"], "txt")
+    else:
+        assert parse_prompts(case["text"], "txt") == []
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> CaptionTokenizer:
+    return CaptionTokenizer(standard_clip_tokenizer())
+
+
+@pytest.mark.parametrize(("name", "case"), numbered(TOKENS["prompts"]))
+def test_tokens_of_sd1(name, case, tokenizer):
+    (chunk,) = case["75"]["sd1"]
+    expected = [token for entry in chunk for token in (([entry[0]] * entry[1]) if isinstance(entry, list) else [entry])]
+    assert tokenizer([case["text"]])[0].tolist() == expected

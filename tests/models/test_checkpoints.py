@@ -1,0 +1,695 @@
+"""Base models from single files and folders: the right weights, or one message that says what is wrong."""
+
+import builtins
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+import types
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_clip_checkpoint,
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+)
+from safetensors.torch import load_file, save_file
+
+from library.errors import UserError
+from library.models.adapter import ModelPrecision
+from library.models.checkpoints import identification, original_layout
+from library.models.checkpoints.weights_file import read_weights
+from library.models.model_source import ModelSource, SourceKind, find_model
+from library.models.stable_diffusion import loading
+from library.models.stable_diffusion.adapter import StableDiffusion1
+from tests.models.full_size import empty_sd15_unet
+from tests.models.tiny import (
+    original_layout_weights,
+    original_unet_name,
+    original_vae_name,
+    tiny_text_encoder,
+    tiny_tokenizer,
+    tiny_unet,
+    tiny_vae,
+)
+
+OPTION = "--pretrained_model_name_or_path"
+VOCABULARY = 300
+FULL = ModelPrecision(torch.float32, torch.float32)
+TEXT_LEVEL = "cond_stage_model.transformer.text_model."
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {"unet": tiny_unet(), "vae": tiny_vae(), "text_encoder": tiny_text_encoder(VOCABULARY)}
+
+
+@pytest.fixture(scope="module")
+def weights(models):
+    return original_layout_weights(**models)
+
+
+@pytest.fixture(autouse=True)
+def small_tokenizer(monkeypatch):
+    """Building the real one takes a fifth of a second and changes nothing here."""
+    monkeypatch.setattr(loading, "standard_clip_tokenizer", tiny_tokenizer)
+
+
+def load(path, precision=FULL) -> StableDiffusion1:
+    source = find_model(str(path))
+    assert isinstance(source, ModelSource), source
+    return loading.load_stable_diffusion_1(source, precision)
+
+
+def parts_of(adapter):
+    return {"unet": adapter._unet, "vae": adapter._vae, "text_encoder": adapter._text_encoder}
+
+
+def assert_weights(adapter, models, file_dtype=torch.float32, precision=FULL):
+    compared = 0
+    for part, model in parts_of(adapter).items():
+        expected = models[part].state_dict()
+        loaded = model.state_dict()
+        assert loaded.keys() == expected.keys()
+        dtype = precision.vae if part == "vae" else precision.weights
+        for name, value in loaded.items():
+            assert value.dtype == dtype, name
+            assert torch.equal(value, expected[name].to(file_dtype).to(dtype)), name
+        compared += len(loaded)
+    assert compared == 684 + 180 + 36
+
+
+# ---- the renaming, with diffusers' own conversion as the judge
+
+
+def test_unet_names_are_those_that_diffusers_gives(models, weights):
+    theirs = convert_ldm_unet_checkpoint(weights, dict(models["unet"].config))
+    unet = original_layout.extract(weights, original_layout.UNET_PREFIX)
+    ours, unknown = original_layout.rename(unet, original_layout.unet_modules(levels=4))
+    assert unknown == []
+    assert len(ours) == len(unet) == 684
+    assert ours.keys() == theirs.keys() == models["unet"].state_dict().keys()
+    for name, value in models["unet"].state_dict().items():
+        assert torch.equal(ours[name], value), name
+        assert torch.equal(theirs[name], value), name
+
+
+def test_vae_names_are_those_that_diffusers_gives(models, weights):
+    theirs = convert_ldm_vae_checkpoint(weights, dict(models["vae"].config))
+    vae = original_layout.extract(weights, original_layout.VAE_PREFIX)
+    renamed, unknown = original_layout.rename(vae, original_layout.vae_modules(levels=4, encoder_layers=1))
+    ours = original_layout.flatten_attention_convolutions(renamed)
+    assert unknown == []
+    assert len(ours) == len(vae) == 180
+    assert ours.keys() == theirs.keys() == models["vae"].state_dict().keys()
+    assert sum(1 for name, value in ours.items() if value.shape != renamed[name].shape) == 8
+    for name, value in models["vae"].state_dict().items():
+        assert torch.equal(ours[name], value), name
+        assert torch.equal(theirs[name], value), name
+
+
+def test_text_encoder_names_are_those_that_diffusers_gives(models, weights):
+    theirs = convert_ldm_clip_checkpoint(weights)
+    expected = models["text_encoder"].state_dict()
+    assert theirs.keys() == {f"text_model.{name.removeprefix('text_model.')}" for name in expected}
+    assert len(theirs) == 36
+
+
+def test_full_size_names():
+    """Layers that the tiny model does not have: more channel changes in the U-Net, more layers in the VAE."""
+    unet = empty_sd15_unet()
+    names = {original_unet_name(name): value for name, value in unet.state_dict().items()}
+    ours, unknown = original_layout.rename(names, original_layout.unet_modules(levels=4))
+    assert unknown == []
+    assert len(names) == 686
+    assert ours.keys() == unet.state_dict().keys()
+    prefixed = {f"model.diffusion_model.{name}": value for name, value in names.items()}
+    assert convert_ldm_unet_checkpoint(prefixed, dict(unet.config)).keys() == ours.keys()
+    # as they are in files that everyone has
+    assert {
+        "time_embed.0.weight",
+        "input_blocks.3.0.op.weight",
+        "input_blocks.4.0.skip_connection.weight",
+        "middle_block.1.transformer_blocks.0.attn2.to_k.weight",
+        "output_blocks.2.1.conv.weight",
+        "output_blocks.5.2.conv.weight",
+        "output_blocks.11.1.proj_out.bias",
+        "out.2.weight",
+    } <= names.keys()
+
+    with init_empty_weights():
+        vae = AutoencoderKL(
+            block_out_channels=(128, 256, 512, 512),
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            layers_per_block=2,
+            latent_channels=4,
+        )
+    names = {original_vae_name(name): value for name, value in vae.state_dict().items()}
+    ours, unknown = original_layout.rename(names, original_layout.vae_modules(levels=4, encoder_layers=2))
+    assert unknown == []
+    assert len(names) == 248
+    assert ours.keys() == vae.state_dict().keys()
+    prefixed = {f"first_stage_model.{name}": value for name, value in names.items()}
+    assert convert_ldm_vae_checkpoint(prefixed, dict(vae.config)).keys() == ours.keys()
+    assert {
+        "encoder.down.1.block.0.nin_shortcut.weight",
+        "decoder.up.3.upsample.conv.weight",
+        "decoder.mid.attn_1.q.weight",
+        "decoder.norm_out.bias",
+    } <= names.keys()
+
+
+def test_names_that_belong_nowhere_are_told():
+    tensor = torch.ones(1)
+    renamed, unknown = original_layout.rename(
+        {"time_embed.0.weight": tensor, "time_embed.1.weight": tensor, "control.weight": tensor, "x": tensor},
+        original_layout.unet_modules(levels=4),
+    )
+    assert list(renamed) == ["time_embedding.linear_1.weight"]
+    assert unknown == ["time_embed.1.weight", "control.weight", "x"]
+
+
+# ---- single files
+
+
+def with_ema_and_constants(weights):
+    """What original files hold besides the weights. The averaged weights differ, so that a mix-up shows."""
+    unet = {name: value for name, value in weights.items() if name.startswith("model.diffusion_model.")}
+    averages = {f"model_ema.{name[len('model.') :].replace('.', '')}": value + 1 for name, value in unet.items()}
+    assert len(averages) == 684
+    constants = {
+        "model_ema.decay": torch.tensor(0.9999),
+        "model_ema.num_updates": torch.tensor(7, dtype=torch.int32),
+        "betas": torch.ones(1000),
+        "sqrt_alphas_cumprod": torch.ones(1000),
+        "first_stage_model.loss.discriminator.main.0.weight": torch.ones(2, 2),
+        "cond_stage_model.transformer.text_projection.weight": torch.ones(2, 2),
+        f"{TEXT_LEVEL}embeddings.position_ids": torch.arange(77)[None],
+    }
+    return {**averages, **weights, **constants}
+
+
+def without_text_model_level(weights):
+    return {name.replace(TEXT_LEVEL, "cond_stage_model.transformer."): value for name, value in weights.items()}
+
+
+def as_they_are(weights):
+    return weights
+
+
+def save(weights, path):
+    if path.suffix == ".safetensors":
+        save_file({name: value.contiguous() for name, value in weights.items()}, path)
+    else:
+        torch.save(weights, path)
+    return path
+
+
+@pytest.mark.parametrize("variant", [as_they_are, with_ema_and_constants, without_text_model_level])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("extension", [".safetensors", ".ckpt"])
+def test_a_single_file_gives_the_weights_it_was_made_of(tmp_path, models, weights, extension, dtype, variant):
+    content = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
+    path = save(variant(content), tmp_path / f"Modell für mich{extension}")
+    assert_weights(load(path), models, dtype)
+
+
+def test_a_single_file_computes_what_the_model_computes(tmp_path, models, weights):
+    """Numbers of heads, activations and the like are in no file; a wrong guess would leave the weights right."""
+    loaded = parts_of(load(save(weights, tmp_path / "model.safetensors")))
+    generator = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, VOCABULARY, (2, 77), generator=generator)
+    pixels = torch.randn(1, 3, 64, 64, generator=generator)
+    latents = torch.randn(2, 4, 8, 8, generator=generator)
+    with torch.no_grad():
+        results = [
+            (
+                one["text_encoder"](ids).last_hidden_state,
+                one["unet"](latents, torch.tensor([10, 900]), one["text_encoder"](ids).last_hidden_state).sample,
+                one["vae"].encode(pixels).latent_dist.parameters,
+                one["vae"].decode(latents).sample,
+            )
+            for one in (loaded, models)
+        ]
+    for ours, expected in zip(*results, strict=True):
+        assert expected.std() > 0.01
+        torch.testing.assert_close(ours, expected, rtol=0, atol=1e-6)
+    assert loaded["vae"].config.scaling_factor == 0.18215
+
+
+@pytest.mark.parametrize(
+    "precision",
+    [
+        ModelPrecision(torch.float16, torch.float16),
+        ModelPrecision(torch.bfloat16, torch.float32),
+        ModelPrecision(torch.float32, torch.bfloat16),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_precision(tmp_path, tiny_model, weights, precision, kind):
+    if kind == "folder":
+        expected = parts_of(load(tiny_model))
+        adapter = load(tiny_model, precision)
+        assert_weights(adapter, expected, precision=precision)
+    else:
+        adapter = load(save(weights, tmp_path / "model.safetensors"), precision)
+    for part, model in parts_of(adapter).items():
+        dtype = precision.vae if part == "vae" else precision.weights
+        assert {value.dtype for value in model.parameters()} == {dtype}
+
+
+def test_the_file_may_go_once_it_is_loaded(tmp_path, models, weights):
+    """Weights are copied out of the memory-mapped file: a file that is written over must not change them."""
+    path = save(weights, tmp_path / "model.safetensors")
+    adapter = load(path)
+    path.write_bytes(b"\0" * path.stat().st_size)
+    assert_weights(adapter, models)
+
+
+# ---- pickles
+
+
+@pytest.fixture
+def lightning_checkpoint(monkeypatch, weights):
+    """A checkpoint with objects of a package that is gone by the time it is read."""
+    package, module = types.ModuleType("pytorch_lightning"), types.ModuleType("pytorch_lightning.callbacks")
+    module.ModelCheckpoint = type("ModelCheckpoint", (), {"__module__": module.__name__})
+    module.LoopState = type("LoopState", (dict,), {"__module__": module.__name__})
+    callback, loops = module.ModelCheckpoint(), module.LoopState(done=3)
+    callback.best = 0.5
+    content = {
+        "epoch": 7,
+        "pytorch-lightning_version": "1.4.2",
+        "callbacks": {module.ModelCheckpoint: {"best_model_score": np.float64(0.25), "callback": callback}},
+        "loops": loops,
+        "optimizer_states": [{"state": {0: {"exp_avg": torch.ones(3)}}, "history": np.arange(4)}],
+        "hyper_parameters": types.SimpleNamespace(learning_rate=1e-4, path=Path("x")),
+        "state_dict": OrderedDict(weights),
+    }
+    content["state_dict"]["global_step"] = np.int64(12)
+    content["state_dict"]._metadata = OrderedDict(version=1)
+
+    def write(path: Path, zipped: bool) -> Path:
+        with monkeypatch.context() as present:
+            present.setitem(sys.modules, "pytorch_lightning", package)
+            present.setitem(sys.modules, "pytorch_lightning.callbacks", module)
+            torch.save(content, path, _use_new_zipfile_serialization=zipped)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
+def test_lightning_checkpoints_load_without_lightning(tmp_path, lightning_checkpoint, models, zipped):
+    path = lightning_checkpoint(tmp_path / "last ép.ckpt", zipped)
+    assert "pytorch_lightning" not in sys.modules
+    assert_weights(load(path), models)
+
+
+class Payload:
+    """Calls a function when it is unpickled."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+def payload(attack: str, marker: Path) -> Payload:
+    return {
+        "os.system": Payload(os.system, f"mkdir '{marker}'"),
+        "eval": Payload(builtins.eval, f"__import__('os').mkdir({str(marker)!r})"),
+        "exec": Payload(builtins.exec, f"import os; os.mkdir({str(marker)!r})"),
+        "subprocess": Payload(subprocess.check_call, ["mkdir", str(marker)]),
+        "os.mkdir": Payload(os.mkdir, str(marker)),
+        "getattr": Payload(builtins.getattr, Payload(os.mkdir, str(marker)), "x", None),
+        "torch": Payload(torch.save, {"x": 1}, str(marker)),
+        "numpy": Payload(np.save, str(marker), 1),
+    }[attack]
+
+
+ATTACKS = ("os.system", "eval", "exec", "subprocess", "os.mkdir", "getattr", "torch", "numpy")
+
+
+def placed(place: str, bad: Payload):
+    tensors = OrderedDict(a=torch.ones(2))
+    if place == "instead of tensors":
+        return bad
+    if place == "beside the state dict":
+        return {"state_dict": tensors, "callbacks": [bad]}
+    if place == "as a value":
+        tensors["bad"] = bad
+    elif place == "inside a value":
+        tensors["bad"] = {"deeper": [(bad,)]}
+    elif place == "as an attribute":
+        tensors._metadata = bad
+    elif place == "as a key":
+        return {"state_dict": {"a": torch.ones(2), bad: torch.ones(2)}}
+    return {"state_dict": tensors}
+
+
+PLACES = (
+    "instead of tensors", "beside the state dict", "as a value", "inside a value", "as an attribute", "as a key",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_checkpoints_do_nothing_but_load(tmp_path, attack):
+    marker = tmp_path / "marker"
+    path = tmp_path / "böse.ckpt"
+    forms = [lambda content: torch.save(content, path)]
+    forms += [lambda content: torch.save(content, path, _use_new_zipfile_serialization=False)]
+    forms += [lambda content: path.write_bytes(pickle.dumps(content))]
+    loaded = 0
+    for place in PLACES:
+        for write in forms:
+            write(placed(place, payload(attack, marker)))
+            try:
+                tensors = read_weights(path, "option")
+            except UserError as error:
+                assert str(path) in str(error)
+            else:
+                assert list(tensors) == ["a"]
+                loaded += 1
+            assert not list(tmp_path.glob("marker*")), place
+    # bare pickles are refused, and so is a file that holds no tensors; all others load without the payload
+    assert loaded == 2 * (len(PLACES) - 1)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_the_attacks_would_work(tmp_path, attack):
+    """Else the test above proves nothing."""
+    marker = tmp_path / "marker"
+    try:
+        pickle.loads(pickle.dumps(payload(attack, marker)))
+    except (TypeError, AttributeError):
+        assert attack == "getattr"
+    assert list(tmp_path.glob("marker*"))
+
+
+class Program(torch.nn.Module):
+    """Writes a file when torch.jit.load restores it."""
+
+    def __init__(self, marker: str):
+        super().__init__()
+        self.marker = marker
+
+    @torch.jit.export
+    def __getstate__(self):
+        return (self.marker, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]):
+        torch.save(torch.ones(1), state[0])
+        self.marker = state[0]
+        self.training = state[1]
+
+    def forward(self, x):
+        return x
+
+
+def test_torchscript_programs_are_not_run(tmp_path):
+    """torch.load hands them to another loader, which runs them whatever the unpickler allows."""
+    marker = tmp_path / "marker"
+    path = tmp_path / "model.ckpt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.script(Program(str(marker))).save(path)
+        torch.jit.load(path)
+        assert marker.exists(), "the attack would not work"
+        marker.unlink()
+        with pytest.raises(UserError, match="TorchScript program") as caught:
+            read_weights(path, "option")
+    assert str(path) in str(caught.value)
+    assert not marker.exists()
+
+
+# ---- files that are no model, or not a whole one
+
+
+def truncated(weights, extension):
+    def write(path):
+        save(weights, path)
+        path.write_bytes(path.read_bytes()[:-1000])
+
+    return write
+
+
+def without(*names):
+    return lambda weights: {name: value for name, value in weights.items() if not name.endswith(names)}
+
+
+def without_prefix(prefix):
+    return lambda weights: {name: value for name, value in weights.items() if not name.startswith(prefix)}
+
+
+def only(prefix, then=""):
+    return lambda weights: {
+        then + name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)
+    }
+
+
+def reshaped(name, shape):
+    return lambda weights: {**weights, name: torch.ones(shape)}
+
+
+def added(*names, shape=(1,)):
+    return lambda weights: {**weights, **{name: torch.ones(shape) for name in names}}
+
+
+ATTENTION = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+NOT_A_MODEL = {
+    "LoRA": (lambda _: {"lora_unet_mid_block_attentions_0_proj_in.lora_down.weight": torch.ones(4, 8, 1, 1)},
+             "looks like a LoRA or similar network, not a base model"),
+    "PEFT LoRA": (lambda _: {"unet.mid_block.attentions.0.proj_in.lora_A.weight": torch.ones(4, 8)},
+                  "looks like a LoRA or similar network, not a base model"),
+    "LoRA of a text encoder": (lambda _: {"text_model.encoder.layers.0.mlp.fc1.lora_A.weight": torch.ones(4, 8)},
+                               "looks like a LoRA or similar network, not a base model"),
+    "VAE": (only("first_stage_model."), "looks like a VAE alone"),
+    "VAE with prefix": (only("first_stage_model.", "first_stage_model."), "looks like a VAE alone"),
+    "SDXL": (added("conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight"),
+             "looks like a Stable Diffusion XL model"),
+    "SDXL U-Net": (added("model.diffusion_model.label_emb.0.0.weight"), "looks like a Stable Diffusion XL model"),
+    "SD2": (added("cond_stage_model.model.token_embedding.weight"), "looks like a Stable Diffusion 2.x model"),
+    "SD2 U-Net": (reshaped(ATTENTION, (32, 1024)), "looks like a Stable Diffusion 2.x model"),
+    "U-Net of a folder": (lambda _: {"conv_in.weight": torch.ones(1), "down_blocks.0.x.weight": torch.ones(1)},
+                          "looks like no Stable Diffusion model that is known here"),
+    "embedding": (lambda _: {"emb_params": torch.ones(1, 8)},
+                  "looks like no Stable Diffusion model that is known here"),
+    "no VAE": (without_prefix("first_stage_model."), "is incomplete: it holds no tensors named first_stage_model.*"),
+    "no text encoder": (without_prefix("cond_stage_model."), "it holds no tensors named cond_stage_model.tran"),
+    "no time embedding": (without("time_embed.0.weight", "time_embed.0.bias"),
+                          "2 tensors are missing, time_embedding.linear_1.weight among them"),
+    "no first layer": (without("model.input_blocks.0.0.weight", "l.input_blocks.0.0.weight"),
+                       "input_blocks.0.0.weight is missing"),
+    "no attention": (without("input_blocks.1.1.norm.weight"), "the layers of 129 tensors cannot be told"),
+    "no VAE level": (without("encoder.down.3.block.0.conv1.weight"), "the layers of 25 tensors cannot be told"),
+    "no text layer": (without("encoder.layers.1.mlp.fc1.weight"), "the layers of 15 tensors cannot be told"),
+    "another shape": (reshaped("first_stage_model.decoder.conv_out.bias", (7,)),
+                      "size mismatch for decoder.conv_out.bias"),
+    "no matrix": (reshaped("model.diffusion_model.input_blocks.0.0.weight", (7,)), "is incomplete"),
+    "inpainting": (reshaped("model.diffusion_model.input_blocks.0.0.weight", (32, 9, 3, 3)),
+                   "its U-Net takes 9 channels instead of 4, as inpainting models do"),
+    "another text encoder": (lambda weights: {**weights, **widened_context(weights)},
+                             "its U-Net takes 48 text features but its text encoder gives 32"),
+}  # fmt: skip
+
+
+def widened_context(weights):
+    names = [name for name in weights if name.endswith(("attn2.to_k.weight", "attn2.to_v.weight"))]
+    assert len(names) == 2 * 16
+    return {name: torch.ones(weights[name].shape[0], 48) for name in names}
+
+
+@pytest.mark.parametrize("case", NOT_A_MODEL)
+def test_files_that_are_something_else(tmp_path, weights, case):
+    change, expected = NOT_A_MODEL[case]
+    content = change(weights)
+    assert content.keys() != weights.keys() or any(content[name] is not weights[name] for name in content)
+    path = save(content, tmp_path / f"größer als {case}.safetensors")
+    assert_refused(path, expected)
+
+
+def assert_refused(path, *expected):
+    with pytest.raises(UserError) as caught:
+        load(path)
+    (problem,) = caught.value.problems
+    for part in (f"{OPTION} '{path}'", *expected):
+        assert part in problem
+    assert "\n" not in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("empty.safetensors", b"", "damaged or not a safetensors file"),
+        ("text.safetensors", b"This is what a login page says. " * 40, "damaged or not a safetensors file"),
+        ("pickle.safetensors", pickle.dumps({"a": 1}), "damaged or not a safetensors file"),
+        ("empty.ckpt", b"", "damaged or not a checkpoint"),
+        ("text.CKPT", b"<!DOCTYPE html>", "damaged or not a checkpoint"),
+        ("zeros.pt", bytes(500), "damaged or not a checkpoint"),
+        ("number.bin", pickle.dumps(3), "damaged or not a checkpoint"),
+    ],
+)
+def test_files_that_are_nothing(tmp_path, name, content, expected):
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert_refused(path, expected)
+
+
+@pytest.mark.parametrize("part", [0.001, 0.3, 0.999])
+@pytest.mark.parametrize("extension", [".safetensors", ".ckpt"])
+def test_files_that_are_cut_short(tmp_path, weights, extension, part):
+    path = save(weights, tmp_path / f"half a download{extension}")
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * part)])
+    assert_refused(path, "damaged or not a")
+
+
+@pytest.mark.parametrize("content", [torch.ones(3), {"a": 1}, [torch.ones(1)], {"a": {"b": torch.ones(1)}}], ids=str)
+def test_checkpoints_without_named_tensors(tmp_path, content):
+    path = tmp_path / "x.ckpt"
+    torch.save(content, path)
+    assert_refused(path, "holds no named tensors")
+
+
+def test_a_file_that_is_gone(tmp_path):
+    path = tmp_path / "gone.ckpt"
+    for extension in (".ckpt", ".safetensors"):
+        source = ModelSource(SourceKind.FILE, str(path.with_suffix(extension)))
+        with pytest.raises(UserError, match=f"{OPTION} '.*gone{extension}': .*No such file"):
+            loading.load_stable_diffusion_1(source, FULL)
+
+
+def test_every_description_can_be_the_verdict():
+    verdicts = {expected for _, expected in NOT_A_MODEL.values()}
+    for kind in (identification.NETWORK, identification.VAE_ONLY, identification.SDXL, identification.SD2):
+        assert f"looks like {kind}" in verdicts
+    assert f"looks like {identification.UNKNOWN}" in verdicts
+    assert identification.identify({"model.diffusion_model.x": torch.ones(1)}) == identification.SD1
+
+
+# ---- folders
+
+
+@pytest.fixture
+def folder(tiny_model, tmp_path):
+    copy = tmp_path / "Kopie des Modells"
+    shutil.copytree(tiny_model, copy)
+    return copy
+
+
+def change_weights(file: Path, change) -> None:
+    changed = change(load_file(file))
+    save_file(changed, file, {"format": "pt"})
+
+
+def test_a_folder_gives_its_weights(tiny_model):
+    adapter = load(tiny_model)
+    models = {"unet": tiny_unet(), "vae": tiny_vae(), "text_encoder": tiny_text_encoder(len(tiny_tokenizer()))}
+    assert_weights(adapter, models)
+    (tokens,) = adapter.tokenize(["a cat"])
+    assert tokens[0].tolist() == tiny_tokenizer()("a cat", padding="max_length", max_length=77)["input_ids"]
+
+
+def test_folders_written_by_older_versions(folder, tiny_model):
+    """The text encoder's names then have one level more, the VAE's attention other names."""
+
+    def older_text_encoder(weights):
+        renamed = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in weights.items()}
+        return {**renamed, "text_model.embeddings.position_ids": torch.arange(77)[None]}
+
+    def older_vae(weights):
+        for new, old in (
+            (".to_q.", ".query."),
+            (".to_k.", ".key."),
+            (".to_v.", ".value."),
+            (".to_out.0.", ".proj_attn."),
+        ):
+            before = len(weights)
+            changed = {name for name in weights if new in name}
+            assert len(changed) == 4
+            weights = {name.replace(new, old): value for name, value in weights.items()}
+            assert len(weights) == before
+        return weights
+
+    change_weights(folder / "text_encoder" / "model.safetensors", older_text_encoder)
+    change_weights(folder / "vae" / "diffusion_pytorch_model.safetensors", older_vae)
+    assert_weights(load(folder), parts_of(load(tiny_model)))
+
+
+PARTS = {
+    "unet": "unet/diffusion_pytorch_model.safetensors",
+    "vae": "vae/diffusion_pytorch_model.safetensors",
+    "text_encoder": "text_encoder/model.safetensors",
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("damage", ["cut", "text", "gone", "incomplete"])
+def test_damaged_folders(folder, part, damage):
+    file = folder / PARTS[part]
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "text":
+        file.write_text("version https://git-lfs.github.com/spec/v1\n" * 9)
+    elif damage == "gone":
+        file.unlink()
+    else:
+        change_weights(file, lambda weights: dict(list(weights.items())[2:]))
+    with pytest.raises(UserError) as caught:
+        load(folder)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{OPTION} '{folder}' cannot be loaded: ")
+    assert ("2 tensors of" in problem) == (damage == "incomplete")
+
+
+@pytest.mark.parametrize("missing", ["the folder", "the files"])
+def test_a_folder_without_tokenizer(folder, missing):
+    """transformers would make one that knows no word, and every caption would be the same."""
+    if missing == "the folder":
+        shutil.rmtree(folder / "tokenizer")
+    else:
+        (folder / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match="'tokenizer' is missing or empty"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("width", "channels", "expected"),
+    [
+        (1024, 4, "looks like a Stable Diffusion 2.x model"),
+        (32, 9, "takes 9 channels instead of 4"),
+        (64, 4, "takes 64 text features but its text encoder gives 32"),
+    ],
+)
+def test_folders_of_other_models(folder, monkeypatch, width, channels, expected):
+    shutil.rmtree(folder / "unet")
+    unet = tiny_unet(cross_attention_dim=width, in_channels=channels)
+    unet.save_pretrained(folder / "unet")
+    if width == 1024:
+        monkeypatch.setattr(loading, "CLIPTextModel", WideTextEncoder)
+    with pytest.raises(UserError, match=expected) as caught:
+        load(folder)
+    assert str(caught.value).startswith(f"{OPTION} '{folder}'")
+
+
+class WideTextEncoder:
+    """One of 1024 features would be slow to build; only its width is asked for."""
+
+    config = types.SimpleNamespace(hidden_size=1024)
+
+    @classmethod
+    def from_pretrained(cls, *_, **__):
+        return cls(), {"missing_keys": []}

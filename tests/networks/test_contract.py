@@ -1,0 +1,252 @@
+"""What a network module must offer, and what a user is told when one does not."""
+
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from library.errors import UserError
+from networks import lora
+from networks.contract import MODULE_FUNCTIONS, NETWORK_METHODS, check_network, import_network_module
+from tests.models.tiny import tiny_adapter
+
+THIRD_PARTY = '''
+"""A network that follows the contract and knows nothing of this program."""
+import torch
+
+
+class Bias(torch.nn.Module):
+    def __init__(self, layer, multiplier):
+        super().__init__()
+        self.layer = [layer]
+        self.multiplier = multiplier
+        self.value = torch.nn.Parameter(torch.zeros(()))
+
+    def apply_to(self, text_encoder, unet, apply_text_encoder, apply_unet):
+        original = self.layer[0].forward
+        self.layer[0].forward = lambda x: original(x) + self.value * self.multiplier
+
+    def load_weights(self, file):
+        self.load_state_dict(torch.load(file))
+
+    def enable_gradient_checkpointing(self):
+        pass
+
+    def prepare_optimizer_params(self, text_encoder_lr, unet_lr, default_lr):
+        return [{"params": self.parameters(), "lr": unet_lr or default_lr}]
+
+    def prepare_grad_etc(self, text_encoder, unet):
+        self.requires_grad_(True)
+
+    def on_epoch_start(self, text_encoder, unet):
+        self.train()
+
+    def get_trainable_params(self):
+        return self.parameters()
+
+    def save_weights(self, file, dtype, metadata):
+        torch.save(self.state_dict(), file)
+
+    def merge_to(self, text_encoder, unet, weights_sd, dtype, device):
+        self.layer[0].bias.data += self.value
+
+
+def create_network(multiplier, network_dim, network_alpha, vae, text_encoder, unet, neuron_dropout=None, **kwargs):
+    # found the way kohya's own networks find their layers
+    attention = [module for module in unet.modules() if module.__class__.__name__ == "Transformer2DModel"]
+    return Bias(attention[int(kwargs["block"])].proj_in, multiplier)
+
+
+def create_network_from_weights(multiplier, file, vae, text_encoder, unet, weights_sd=None, **kwargs):
+    return create_network(multiplier, None, None, vae, text_encoder, unet, block=0), weights_sd
+'''
+
+
+@pytest.fixture
+def working_directory(tmp_path, monkeypatch):
+    """A folder that users start the program in; what is imported from it is forgotten afterwards."""
+    folder = tmp_path / "mein Ordner ü"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
+    before = set(sys.modules)
+    yield folder
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+def refusal(path: str) -> str:
+    with pytest.raises(UserError) as caught:
+        import_network_module(path)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"--network_module {path}: ")
+    return problem.removeprefix(f"--network_module {path}: ")
+
+
+def test_the_contract_is_that_of_kohyas_trainer():
+    assert MODULE_FUNCTIONS == ("create_network", "create_network_from_weights")
+    assert {
+        "apply_to",
+        "load_weights",
+        "enable_gradient_checkpointing",
+        "prepare_optimizer_params",
+        "prepare_grad_etc",
+        "on_epoch_start",
+        "get_trainable_params",
+        "save_weights",
+        "merge_to",
+    } == set(NETWORK_METHODS)
+
+
+def test_our_lora_satisfies_it():
+    assert import_network_module("networks.lora") is lora
+    views = tiny_adapter().views()
+    network = lora.create_network(1.0, 4, 1.0, views.vae, views.text_encoders_as_kohya(), views.unet)
+    check_network(network, "networks.lora")
+    again, _ = lora.create_network_from_weights(
+        1.0, None, views.vae, views.text_encoders_as_kohya(), views.unet, weights_sd={}
+    )
+    check_network(again, "networks.lora")
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("networks.lorra", "there is no such module. Did you mean networks.lora?"),
+        ("network.lora", "there is no such module. Did you mean networks.lora?"),
+        ("networks/lora", "there is no such module. Did you mean networks.lora?"),
+        ("networks.lora.py", "there is no such module. Did you mean networks.lora?"),
+        ("nothing.of.the.kind", "there is no such module. Ours: networks.lora"),
+        ("nothing_of_the_kind", "there is no such module. Ours: networks.lora"),
+    ],
+)
+def test_modules_that_do_not_exist(path, expected):
+    assert refusal(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "needed", "package"),
+    [
+        ("my_network", "absent_package", "absent_package"),
+        ("my_network", "absent_package.inner", "absent_package"),
+        ("folder.my_network", "absent_package", "absent_package"),
+        # one name begins like the other
+        ("absent_package_network", "absent_package", "absent_package"),
+    ],
+)
+def test_modules_that_need_a_package(working_directory, name, needed, package):
+    file = working_directory / f"{name.replace('.', '/')}.py"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"import {needed}\n", encoding="utf-8")
+    assert refusal(name) == f"it needs the package {package}: pip install {package}"
+
+
+@pytest.mark.parametrize(
+    ("content", "lacking"),
+    [
+        ("", "create_network, create_network_from_weights"),
+        ("def create_network(): ...", "create_network_from_weights"),
+        ("def create_network_from_weights(): ...", "create_network"),
+        ("create_network = create_network_from_weights = None", "create_network, create_network_from_weights"),
+    ],
+)
+def test_modules_that_are_no_network_modules(working_directory, content, lacking):
+    (working_directory / "half_a_network.py").write_text(content, encoding="utf-8")
+    assert refusal("half_a_network") == f"it is no network module, since it lacks {lacking}"
+
+
+def test_a_module_of_the_standard_library():
+    assert refusal("json") == "it is no network module, since it lacks create_network, create_network_from_weights"
+
+
+class Complete(nn.Module):
+    """Every method, none of which does anything."""
+
+
+for method in NETWORK_METHODS:
+    setattr(Complete, method, lambda self, *arguments: None)
+
+
+def lacking(*names: str) -> nn.Module:
+    network = Complete()
+    for name in names:
+        setattr(network, name, None)
+    return network
+
+
+def test_a_complete_network_is_accepted():
+    check_network(Complete(), "x")
+
+
+@pytest.mark.parametrize(
+    "names", [["apply_to"], ["save_weights", "merge_to"], ["on_epoch_start", "load_weights"], list(NETWORK_METHODS)]
+)
+def test_methods_that_a_network_lacks_are_listed(names):
+    with pytest.raises(UserError) as caught:
+        check_network(lacking(*names), "my.network")
+    ordered = [name for name in NETWORK_METHODS if name in names]
+    assert len(ordered) == len(names)
+    assert caught.value.problems == (f"--network_module my.network: its network lacks {', '.join(ordered)}",)
+
+
+def test_what_is_no_network_at_all():
+    methods = {name: lambda self: None for name in NETWORK_METHODS}
+    with pytest.raises(UserError, match=r"its network lacks the base class torch\.nn\.Module$"):
+        check_network(type("Plain", (), methods)(), "x")
+    with pytest.raises(UserError, match=r"lacks the base class torch\.nn\.Module, apply_to, load_weights"):
+        check_network(None, "x")
+
+
+@pytest.mark.parametrize("name", ["their_network", "their_networks.deeper.bias"])
+def test_a_third_partys_module_in_the_working_directory(working_directory, tmp_path, name):
+    file = working_directory / f"{name.replace('.', '/')}.py"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(THIRD_PARTY, encoding="utf-8")
+    module = import_network_module(name)
+    assert module.__file__ == str(file)
+
+    model = tiny_adapter()
+    views = model.views()
+    text_encoder = views.text_encoders_as_kohya()
+    network = module.create_network(
+        1.0, 4, 1.0, views.vae, text_encoder, views.unet, neuron_dropout=None, block="6", dropout=None
+    )
+    check_network(network, name)
+    network.apply_to(text_encoder, views.unet, True, True)
+
+    def prediction():
+        conditioning = model.encode_text(model.tokenize(["a cat"]))
+        return model.predict(torch.ones(1, 4, 8, 8), torch.tensor([300]), conditioning)
+
+    before = prediction()
+    groups = network.prepare_optimizer_params(None, None, 0.5)
+    before.square().mean().backward()
+    torch.optim.SGD([{**group, "params": list(group["params"])} for group in groups]).step()
+    assert network.value.item() != 0
+    assert not torch.equal(prediction(), before)
+
+    network.save_weights(str(tmp_path / "x.pt"), None, {})
+    value = network.value.item()
+    with torch.no_grad():
+        network.value.zero_()
+    assert torch.equal(prediction(), before)
+    network.load_weights(str(tmp_path / "x.pt"))
+    assert network.value.item() == value
+
+
+def test_the_working_directory_is_looked_in_last_and_once(working_directory):
+    (working_directory / "json.py").write_text(THIRD_PARTY, encoding="utf-8")
+    (working_directory / "their_network.py").write_text(THIRD_PARTY, encoding="utf-8")
+    assert "lacks create_network" in refusal("json")
+    import_network_module("their_network")
+    import_network_module("networks.lora")
+    assert sys.path.count(str(working_directory)) == 1
+    assert sys.path[-1] == str(working_directory)
+
+
+def test_errors_inside_a_module_are_not_hidden(working_directory):
+    """They are for the module's author, who needs the traceback."""
+    (working_directory / "broken_network.py").write_text("1 / 0\n", encoding="utf-8")
+    with pytest.raises(ZeroDivisionError):
+        import_network_module("broken_network")

@@ -1,0 +1,333 @@
+"""Options that depend on each other: each rule with values that trigger it and values that do not."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from library.options.combinations import RULES
+from tests.options.resolving import COMPLETE, resolve, resolve_complete, write_config
+
+DATA = ("--train_data_dir", "--resolution")
+"""What a dataset file stands in for."""
+
+
+@dataclass(frozen=True)
+class Case:
+    words: str
+    """Added to a complete command line; they trigger the rule."""
+    message: str
+    quiet: str
+    """Added instead, they trigger nothing."""
+    without: tuple[str, ...] = ()
+    """Options taken out of the complete command line, in the first case only."""
+    without_in_quiet: tuple[str, ...] = ()
+
+
+PROBLEMS = [
+    Case(
+        "", "--pretrained_model_name_or_path is missing: name the base model (file, folder or hub id)",
+        "", without=("--pretrained_model_name_or_path",),
+    ),
+    Case("", "--output_dir is missing: name the folder for the trained network", "", without=("--output_dir",)),
+    Case(
+        "", "--network_module is missing: name what to train, usually --network_module networks.lora",
+        "", without=("--network_module",),
+    ),
+    Case(
+        "", "--train_data_dir or --dataset_config is missing: name the training images",
+        "--dataset_config data.toml", without=("--train_data_dir",), without_in_quiet=("--train_data_dir",),
+    ),
+    Case(
+        "", "--resolution is missing: give the training size in pixels, for SD 1.x usually --resolution 512",
+        "--dataset_config data.toml", without=("--resolution",), without_in_quiet=DATA,
+    ),
+    Case(
+        "--network_train_unet_only --network_train_text_encoder_only",
+        "--network_train_unet_only and --network_train_text_encoder_only exclude each other; "
+        "leave both out to train both parts",
+        "--network_train_unet_only --no_network_train_text_encoder_only",
+    ),
+    Case("--network_args a=1 b=2 a=3", "--network_args: a is given twice", "--network_args a=1 b=1 aa=1"),
+    Case("--text_encoder_lr 1e-5 -1", "--text_encoder_lr: must be at least 0", "--text_encoder_lr 1e-5 0"),
+    Case(
+        "--use_8bit_adam --optimizer_type Lion",
+        "--use_8bit_adam means --optimizer_type AdamW8bit, but --optimizer_type Lion was given; leave one of them out",
+        "--use_8bit_adam --optimizer_type adamw8BIT",
+    ),
+    Case(
+        "--lr_scheduler cosine_with_min_lr",
+        "--lr_scheduler cosine_with_min_lr needs --lr_scheduler_min_lr_ratio",
+        "--lr_scheduler cosine_with_min_lr --lr_scheduler_min_lr_ratio 0.1",
+    ),
+    Case(
+        "--lr_warmup_steps 10",
+        "--lr_warmup_steps 10: the schedule 'constant' has no warm-up; use --lr_scheduler constant_with_warmup, "
+        "or leave the warm-up out",
+        "--lr_warmup_steps 10 --lr_scheduler constant_with_warmup",
+    ),
+    Case(
+        "--lr_warmup_steps 5%",
+        "--lr_warmup_steps 0.05: the schedule 'constant' has no warm-up; use --lr_scheduler constant_with_warmup, "
+        "or leave the warm-up out",
+        "--lr_warmup_steps 0",
+    ),
+    Case(
+        "--min_timestep 500 --max_timestep 500", "--min_timestep 500 must be below --max_timestep 500",
+        "--min_timestep 499 --max_timestep 500",
+    ),
+    Case(
+        "--min_timestep 999 --max_timestep 1", "--min_timestep 999 must be below --max_timestep 1",
+        "--min_timestep 999",
+    ),
+    Case(
+        "--sample_every_n_steps 5", "--sample_every_n_steps needs --sample_prompts: a file with one prompt per line",
+        "--sample_every_n_steps 5 --sample_prompts p.txt",
+    ),
+    Case(
+        "--sample_every_n_epochs 1", "--sample_every_n_epochs needs --sample_prompts: a file with one prompt per line",
+        "--sample_every_n_epochs 0",
+    ),
+    Case(
+        "--sample_at_first", "--sample_at_first needs --sample_prompts: a file with one prompt per line",
+        "--sample_at_first --sample_prompts p.txt",
+    ),
+    Case(
+        "--log_with tensorboard", "--log_with tensorboard needs --logging_dir: the folder for the logs",
+        "--log_with tensorboard --logging_dir logs",
+    ),
+    Case(
+        "--output_config", "--output_config needs --config_file: the file to write",
+        "--output_config --config_file new",
+    ),
+]  # fmt: skip
+
+NOTICES = [
+    *(
+        Case(f"--{option} {value}", f"--{option} has no effect with --lr_scheduler constant", quiet)
+        for option, value, quiet in (
+            ("lr_scheduler_num_cycles", "2", "--lr_scheduler_num_cycles 2 --lr_scheduler cosine_with_restarts"),
+            ("lr_scheduler_power", "2", "--lr_scheduler_power 2 --lr_scheduler polynomial"),
+            ("lr_scheduler_timescale", "10", "--lr_scheduler_timescale 10 --lr_scheduler inverse_sqrt"),
+            ("lr_scheduler_min_lr_ratio", "0.1", "--lr_scheduler_min_lr_ratio 0.1 --lr_scheduler warmup_stable_decay"),
+            ("lr_decay_steps", "0.1", "--lr_decay_steps 0.1 --lr_scheduler warmup_stable_decay"),
+        )
+    ),
+    Case(
+        "--dataset_config data.toml --reg_data_dir reg",
+        "--reg_data_dir and --train_data_dir have no effect, since --dataset_config describes the datasets",
+        "--reg_data_dir reg",
+    ),
+    Case(
+        "--dataset_config data.toml",
+        "--train_data_dir has no effect, since --dataset_config describes the datasets",
+        "--dataset_config data.toml", without_in_quiet=("--train_data_dir",),
+    ),
+    *(
+        Case(
+            f"--{name} {value}", f"--{name} has no effect without --enable_bucket", f"--{name} {value} --enable_bucket"
+        )
+        for name, value in [("min_bucket_reso", 128), ("max_bucket_reso", 768), ("bucket_reso_steps", 32)]
+    ),
+    Case(
+        "--bucket_no_upscale", "--bucket_no_upscale has no effect without --enable_bucket",
+        "--bucket_no_upscale --enable_bucket",
+    ),
+    Case(
+        "--persistent_data_loader_workers --max_data_loader_n_workers 0",
+        "--persistent_data_loader_workers has no effect with --max_data_loader_n_workers 0",
+        "--persistent_data_loader_workers --max_data_loader_n_workers 1",
+    ),
+    Case(
+        "--vae_batch_size 2", "--vae_batch_size has no effect without --cache_latents",
+        "--vae_batch_size 2 --cache_latents",
+    ),
+    Case(
+        "--keep_tokens 1", "--keep_tokens has no effect without --shuffle_caption or --caption_tag_dropout_rate",
+        "--keep_tokens 1 --shuffle_caption",
+    ),
+    Case(
+        "--keep_tokens 1", "--keep_tokens has no effect without --shuffle_caption or --caption_tag_dropout_rate",
+        "--keep_tokens 1 --caption_tag_dropout_rate 0.1",
+    ),
+    Case(
+        "--network_train_unet_only --text_encoder_lr 1e-5",
+        "--text_encoder_lr has no effect with --network_train_unet_only",
+        "--network_train_text_encoder_only --text_encoder_lr 1e-5",
+    ),
+    Case(
+        "--network_train_text_encoder_only --unet_lr 1e-5",
+        "--unet_lr has no effect with --network_train_text_encoder_only",
+        "--network_train_unet_only --unet_lr 1e-5",
+    ),
+    Case(
+        "--max_train_epochs 2", "--max_train_steps has no effect, since --max_train_epochs is given",
+        "--max_train_epochs 2", without_in_quiet=("--max_train_steps",),
+    ),
+    Case(
+        "", "neither --max_train_steps nor --max_train_epochs was given: training stops after 1600 steps",
+        "--max_train_epochs 2", without=("--max_train_steps",), without_in_quiet=("--max_train_steps",),
+    ),
+    Case(
+        "--save_n_epoch_ratio 4 --save_every_n_epochs 1",
+        "--save_every_n_epochs has no effect, since --save_n_epoch_ratio is given",
+        "--save_n_epoch_ratio 4",
+    ),
+    Case(
+        "--save_last_n_epochs 2", "--save_last_n_epochs has no effect without --save_every_n_epochs",
+        "--save_last_n_epochs 2 --save_every_n_epochs 1",
+    ),
+    Case(
+        "--save_last_n_epochs 2", "--save_last_n_epochs has no effect without --save_every_n_epochs",
+        "--save_last_n_epochs 2 --save_n_epoch_ratio 4",
+    ),
+    Case(
+        "--save_last_n_steps 20 --save_every_n_epochs 1",
+        "--save_last_n_steps has no effect without --save_every_n_steps",
+        "--save_last_n_steps 20 --save_every_n_steps 10",
+    ),
+    *(
+        Case(
+            f"--save_model_as {kind}",
+            f"--save_model_as {kind}: such files hold no metadata; safetensors files do",
+            "--save_model_as safetensors",
+        )
+        for kind in ("ckpt", "pt")
+    ),
+    Case(
+        "--sample_prompts p.txt",
+        "--sample_prompts has no effect without --sample_every_n_steps, --sample_every_n_epochs or --sample_at_first",
+        "--sample_prompts p.txt --sample_at_first",
+    ),
+    Case(
+        "--sample_prompts p.txt --sample_every_n_steps 5 --sample_every_n_epochs 1",
+        "--sample_every_n_steps has no effect, since --sample_every_n_epochs is given",
+        "--sample_prompts p.txt --sample_every_n_steps 5 --sample_every_n_epochs 0",
+    ),
+    *(
+        Case(
+            f"--{words}", f"--{words.split()[0]} has no effect without --logging_dir", f"--{words} --logging_dir logs"
+        )
+        for words in ("log_prefix run", "log_tracker_name name", "log_config")
+    ),
+]  # fmt: skip
+
+
+def named(case: Case) -> str:
+    return case.message.split(":")[0][:60]
+
+
+@pytest.mark.parametrize("case", PROBLEMS, ids=named)
+def test_problem(case):
+    resolved = resolve_complete(*case.words.split(), without=case.without)
+    assert resolved.problems == (case.message,)
+    assert resolved.warnings == ()
+    quiet = resolve_complete(*case.quiet.split(), without=case.without_in_quiet)
+    assert quiet.problems == ()
+
+
+@pytest.mark.parametrize("case", NOTICES, ids=named)
+def test_notice(case):
+    resolved = resolve_complete(*case.words.split(), without=case.without)
+    assert resolved.problems == ()
+    assert resolved.warnings == (case.message,)
+    quiet = resolve_complete(*case.quiet.split(), without=case.without_in_quiet)
+    assert (quiet.problems, quiet.warnings) == ((), ())
+
+
+def test_every_rule_is_among_the_cases():
+    assert len(RULES) == 11
+    triggered = set()
+    for case in (*PROBLEMS, *NOTICES):
+        resolved = resolve_complete(*case.words.split(), without=case.without)
+        given = frozenset(name for name, origin in resolved.origins.items() if origin != "default")
+        triggered |= {rule.__name__ for rule in RULES if any(rule(resolved.settings, given))}
+    assert triggered == {rule.__name__ for rule in RULES}
+
+
+def test_a_complete_command_line_triggers_nothing():
+    resolved = resolve_complete()
+    assert (resolved.problems, resolved.warnings) == ((), ())
+
+
+def test_an_empty_command_line_names_all_that_is_missing():
+    resolved = resolve()
+    missing = [problem.split(" is missing")[0] for problem in resolved.problems]
+    assert missing == [
+        "--pretrained_model_name_or_path",
+        "--output_dir",
+        "--network_module",
+        "--train_data_dir or --dataset_config",
+        "--resolution",
+    ]
+
+
+def test_a_configuration_that_is_written_may_be_incomplete():
+    resolved = resolve("--output_config", "--config_file", "later")
+    assert resolved.problems == ()
+
+
+def test_regularisation_images_alone():
+    resolved = resolve_complete("--reg_data_dir", "reg", without=("--train_data_dir",))
+    assert resolved.problems == (
+        "--train_data_dir or --dataset_config is missing: name the training images",
+        "--reg_data_dir adds to training images; it needs --train_data_dir",
+    )
+
+
+UNUSABLE_NAMES = [
+    *(f"my{letter}dog" for letter in '/\\:*?"<>|\n\x1f'),
+    "",
+    "dog.",
+    "dog ",
+    "con",
+    "NUL",
+    "aux.v2",
+    "COM1",
+    "lpt9.a.b",
+]
+
+
+@pytest.mark.parametrize("name", UNUSABLE_NAMES)
+def test_names_that_some_system_cannot_have(name):
+    resolved = resolve_complete(f"--output_name={name}")
+    assert resolved.problems == (
+        f"--output_name '{name}': must be a file name that every system takes: not empty, without "
+        '/ \\ : * ? " < > |, no blank or dot at the end, no device name such as CON (the folder is --output_dir)',
+    )
+
+
+@pytest.mark.parametrize("name", ["my dog", ".größer 日本-v1.5_(x)", "100%", "console", "com10", "my con"])
+def test_names_that_every_system_can_have(name):
+    assert resolve_complete(f"--output_name={name}").problems == ()
+
+
+@pytest.mark.parametrize("words", ["--min_bucket_reso 128", "--bucket_no_upscale", "--keep_tokens 2"])
+def test_a_dataset_file_may_switch_on_what_the_command_line_does_not(words):
+    """Whether such an option has an effect is then up to the tables of the file."""
+    resolved = resolve_complete("--dataset_config", "data.toml", *words.split(), without=DATA)
+    assert (resolved.problems, resolved.warnings) == ((), ())
+
+
+def test_rules_see_what_the_file_says(tmp_path):
+    lines = [f"{option[2:]} = {value if value.isdigit() else repr(value)}" for option, value in COMPLETE.items()]
+    lines += ["lr_warmup_steps = 5", "vae_batch_size = 2"]
+    resolved = resolve("--config_file", write_config(tmp_path, "\n".join(lines)))
+    assert len(lines) == 8
+    assert [problem.split(":")[0] for problem in resolved.problems] == ["--lr_warmup_steps 5"]
+    assert resolved.warnings == ("--vae_batch_size has no effect without --cache_latents",)
+
+
+def test_a_default_that_was_written_down_is_no_default():
+    assert resolve_complete().settings.buckets.min_bucket_reso == 256
+    assert resolve_complete("--min_bucket_reso", "256").warnings == (
+        "--min_bucket_reso has no effect without --enable_bucket",
+    )
+
+
+def test_notices_of_one_rule_come_in_alphabetical_order():
+    resolved = resolve_complete("--min_bucket_reso", "64", "--max_bucket_reso", "512", "--bucket_reso_steps", "64")
+    assert [notice.split()[0] for notice in resolved.warnings] == [
+        "--bucket_reso_steps",
+        "--max_bucket_reso",
+        "--min_bucket_reso",
+    ]
