@@ -26,24 +26,45 @@ class _BesideProgressBars(logging.Handler):
         self._stream_name = stream_name
 
     def emit(self, record: logging.LogRecord) -> None:
-        tqdm.write(self.format(record), file=getattr(sys, self._stream_name))
+        try:
+            tqdm.write(self.format(record), file=getattr(sys, self._stream_name))
+        except Exception:  # noqa: BLE001 - a message that cannot be shown must not end the training
+            self.handleError(record)
 
 
 def _log_file(path: Path) -> logging.Handler:
-    try:
-        return logging.FileHandler(path, mode="w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--console_log_file '{path}' cannot be written: {error.strerror}") from None
+    """Adds to a file that exists: it may be the log of an earlier run, or something else by mistake. It is opened
+    with the first message.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    target = path if path.exists() else path.parent
+    if path.is_dir() or not target.exists():
+        reason = "it is a folder" if path.is_dir() else f"there is no folder '{path.parent}'"
+        raise UserError(f"--console_log_file '{path}' cannot be written: {reason}")
+    if not os.access(target, os.W_OK):
+        raise UserError(f"--console_log_file '{path}' cannot be written: no permission")
+    return logging.FileHandler(path, mode="a", encoding="utf-8", delay=True)
+
+
+def _show_any_text() -> None:
+    """Letters that the console's or a pipe's encoding lacks are written as escapes, such as \\xfc."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def set_up_console(options: ConsoleOptions) -> None:
-    """
+    """Only the main process writes a log file; errors of the others go to the console.
+
     Raises:
         UserError: the log file cannot be written.
     """
     level = options.console_log_level or "INFO"
+    _show_any_text()
     handler: logging.Handler
-    if options.console_log_file is not None:
+    if options.console_log_file is not None and is_main_process():
         handler = _log_file(options.console_log_file)
     else:
         handler = _BesideProgressBars("stdout" if options.console_log_simple else "stderr")

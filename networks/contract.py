@@ -6,9 +6,7 @@ kohya's sd-scripts, so that modules written for it work here.
 """
 
 import importlib
-import sys
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
 
@@ -16,7 +14,7 @@ import torch
 from torch import nn
 
 from library.errors import UserError
-from library.options.suggestions import suggest
+from networks.module_lookup import explain_missing_module, search_working_directory
 
 OptimizerGroups = Sequence[dict[str, Any]]
 
@@ -61,28 +59,15 @@ def import_network_module(path: str) -> ModuleType:
     Raises:
         UserError: there is no such module, or it lacks functions of the contract.
     """
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
+    search_working_directory()
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
-        raise UserError(_explain_missing_module(path, error.name or "")) from None
+        raise UserError(explain_missing_module(path, error.name or "")) from None
     missing = [name for name in MODULE_FUNCTIONS if not callable(getattr(module, name, None))]
     if missing:
         raise UserError(f"--network_module {path}: it is no network module, since it lacks {', '.join(missing)}")
     return module
-
-
-def _explain_missing_module(path: str, missing: str) -> str:
-    if missing and not f"{path}.".startswith(f"{missing}."):
-        return f"--network_module {path}: it needs the package {missing}: pip install {missing}"
-    ours = [f"networks.{file.stem}" for file in Path(__file__).parent.glob("*.py") if _is_kind(file)]
-    return f"--network_module {path}: there is no such module.{suggest(path, ours) or f' Ours: {sorted(ours)[0]}'}"
-
-
-def _is_kind(file: Path) -> bool:
-    return "\ndef create_network(" in file.read_text(encoding="utf-8")
 
 
 def check_network(network: Any, path: str) -> None:

@@ -7,21 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from library.errors import UserError
-from library.options.suggestions import suggest
 from networks.adapted_layer import AdaptedLayer
+from networks.arguments import parse_lora_arguments
 from networks.layer_network import LayerNetwork, discover, ranks_from_weights
 from networks.targets import Target
 from networks.weights_file import read_network_file
 
 DEFAULT_RANK = 4
-
-PENDING_ARGUMENTS = (
-    "conv_dim", "conv_alpha", "rank_dropout", "module_dropout", "block_dims", "block_alphas", "conv_block_dims",
-    "conv_block_alphas", "down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold",
-    "loraplus_lr_ratio", "loraplus_unet_lr_ratio", "loraplus_text_encoder_lr_ratio",
-)  # fmt: skip
-"""Arguments of this kind elsewhere that are refused until they work."""
 
 
 class LoRALayer(AdaptedLayer):
@@ -81,7 +73,7 @@ def create_network(
     Raises:
         UserError: an argument is unknown or not available yet.
     """
-    dropout = _take_arguments(arguments, neuron_dropout)
+    dropout = parse_lora_arguments({"dropout": neuron_dropout} | arguments).dropout
     rank = network_dim or DEFAULT_RANK
 
     def build(target: Target) -> LoRALayer:
@@ -105,7 +97,7 @@ def create_network_from_weights(
     The weights themselves are loaded by the network's load_weights, after it was applied.
     """
     weights = weights_sd if weights_sd is not None else read_network_file(str(file))
-    dropout = _take_arguments(arguments, None)
+    dropout = parse_lora_arguments(arguments).dropout
     ranks = ranks_from_weights(weights)
 
     def build(target: Target) -> LoRALayer | None:
@@ -115,27 +107,3 @@ def create_network_from_weights(
         return LoRALayer(target.name, target.layer, rank, alpha, multiplier, dropout)
 
     return LayerNetwork(discover(text_encoder, unet), build), weights
-
-
-def _take_arguments(arguments: dict[str, str | None], neuron_dropout: float | None) -> float | None:
-    """The dropout, after a look at all other arguments."""
-    arguments = dict(arguments)
-    given = arguments.pop("dropout", None)
-    problems = []
-    for name, value in arguments.items():
-        if name in PENDING_ARGUMENTS:
-            problems.append(f"--network_args {name}={value}: not available in this version yet; leave it out")
-        else:
-            known = ("dropout", *PENDING_ARGUMENTS)
-            problems.append(f"--network_args {name}={value}: networks.lora has no such argument.{suggest(name, known)}")
-    if problems:
-        raise UserError(problems)
-    if given is None:
-        return neuron_dropout
-    try:
-        dropout = float(given)
-    except ValueError:
-        dropout = math.nan
-    if not 0 <= dropout < 1:
-        raise UserError(f"--network_args dropout={given}: must be a probability, a number from 0 to less than 1")
-    return dropout

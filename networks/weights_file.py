@@ -36,6 +36,10 @@ def read_network_file(file: str | Path) -> dict[str, torch.Tensor]:
     return content
 
 
+class NonFiniteWeightsError(ValueError):
+    """Weights that became NaN or infinite; a file with them is of no use."""
+
+
 def write_network_file(
     file: str | Path, weights: Weights, dtype: torch.dtype | None, metadata: Mapping[str, str] | None
 ) -> None:
@@ -45,14 +49,16 @@ def write_network_file(
     hold any.
 
     Raises:
-        ValueError: a weight is not finite.
+        NonFiniteWeightsError: a weight is not finite.
         OSError: the file cannot be written.
     """
     path = Path(file)
     tensors = {name: _for_file(name, tensor, dtype) for name, tensor in weights.items()}
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise ValueError(f"{len(broken)} of {len(tensors)} tensors contain NaN or infinity, {broken[0]} among them")
+        raise NonFiniteWeightsError(
+            f"{len(broken)} of {len(tensors)} tensors contain NaN or infinity, {broken[0]} among them"
+        )
     with atomic_path(path) as temporary:
         try:
             if path.suffix.lower() == ".safetensors":

@@ -38,9 +38,13 @@ def train_data_dir(tmp_path) -> Path:
 
 @pytest.fixture(autouse=True)
 def keep_logging():
-    """Commands set up the root logger; put it back for the next test."""
+    """Commands set up the root logger and quieten libraries; put everything back for the next test."""
     root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
+    handlers = root.handlers[:]
+    loggers = [root, *(logging.getLogger(name) for name in ("diffusers", "transformers", "peft", "py.warnings"))]
+    levels = [logger.level for logger in loggers]
     yield
-    root.handlers[:], root.level = handlers, level
+    root.handlers[:] = handlers
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
     logging.captureWarnings(False)

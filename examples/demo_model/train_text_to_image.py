@@ -20,7 +20,7 @@ import scenes
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from tqdm import trange
+from tqdm import tqdm, trange
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -109,14 +109,16 @@ def encode_examples(
         examples = list(pool.map(draw_example, range(count), chunksize=64))
     captions = [caption for _, caption in examples]
     ids = tokenizer(captions, padding="max_length", max_length=TEXT_LENGTH, return_tensors="pt")["input_ids"]
-    groups: dict[tuple[int, ...], tuple[list[torch.Tensor], list[torch.Tensor]]] = {}
-    for start in trange(0, count, desc="encoding"):
-        pixels = torch.from_numpy(examples[start][0]).permute(2, 0, 1)[None].float() / 127.5 - 1
-        latents = vae.encode(pixels).latent_dist.mean[0] * vae.config.scaling_factor
-        group = groups.setdefault(tuple(latents.shape), ([], []))
-        group[0].append(latents)
-        group[1].append(ids[start])
-    return {shape: (torch.stack(latents), torch.stack(tokens)) for shape, (latents, tokens) in groups.items()}
+    examples_of: dict[tuple[int, ...], list[int]] = {}
+    for number, (picture, _) in enumerate(examples):
+        examples_of.setdefault(picture.shape, []).append(number)
+    encoded = {}
+    for numbers in examples_of.values():
+        pixels = torch.stack([torch.from_numpy(examples[number][0]) for number in numbers]).permute(0, 3, 1, 2)
+        batches = tqdm(pixels.split(32), desc="encoding")
+        latents = torch.cat([vae.encode(batch.float() / 127.5 - 1).latent_dist.mean for batch in batches])
+        encoded[tuple(latents.shape[1:])] = (latents * vae.config.scaling_factor, ids[numbers])
+    return encoded
 
 
 def endless_batches(examples, batch_size: int, empty: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -184,7 +186,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--batch_size", type=int, default=32)
     parser.add_argument("--learning_rate", type=float, default=1e-3)
-    parser.add_argument("--examples", type=int, default=12000)
+    parser.add_argument("--examples", type=int, default=8000)
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
     random.seed(1)

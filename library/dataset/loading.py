@@ -1,5 +1,6 @@
 """Prepares batches ahead of the training step: in worker processes, or in a thread."""
 
+import multiprocessing
 import os
 import queue
 import threading
@@ -28,9 +29,13 @@ class LoaderSettings:
 
 
 def choose_loader(num_workers: int, persistent: bool, cached: bool, device: torch.device) -> LoaderSettings:
-    """Processes pay only when there are pictures to decode; cached latents are quicker read in a thread."""
+    """Processes pay only when there are pictures to decode; cached latents are quicker read in a thread.
+
+    Where processes start afresh (Windows, macOS) they take seconds to import everything: they are always kept.
+    """
     workers = 0 if cached else min(num_workers, os.cpu_count() or 1)
-    return LoaderSettings(workers, persistent and workers > 0, pin_memory=device.type == "cuda")
+    kept = persistent or multiprocessing.get_start_method() != "fork"
+    return LoaderSettings(workers, kept and workers > 0, pin_memory=device.type == "cuda")
 
 
 class BatchLoader:

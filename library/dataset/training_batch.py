@@ -22,7 +22,7 @@ class Draws:
     posterior: torch.Tensor
     """(batch, channels, height, width), standard normal: for sampling what the VAE says of a picture"""
     timestep: torch.Tensor
-    """(batch,), uniform in [0, 1), float64"""
+    """(batch,), uniform in [0, 1), float32 (not every device knows float64)"""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def draw_for(exposures: Sequence[Exposure], layout: LatentLayout, seed: int) -> 
     def normal(purpose: str, size: tuple[int, ...]) -> torch.Tensor:
         return torch.stack([torch.randn(size, generator=_generator(seed, purpose, one)) for one in exposures])
 
-    timesteps = [torch.rand((), generator=_generator(seed, "timestep", one), dtype=torch.float64) for one in exposures]
+    timesteps = [torch.rand((), generator=_generator(seed, "timestep", one)) for one in exposures]
     return Draws(
         noise=normal("noise", shape),
         offset=normal("noise offset", shape[:1]),

@@ -11,4 +11,4 @@ def uniform_timesteps(
     limit: int = NUM_TIMESTEPS,
 ) -> torch.Tensor:
     """Whole numbers from `lowest` up to but not including `limit`, all equally likely. Shape (batch,)."""
-    return (lowest + (uniform.double() * (limit - lowest)).long()).clamp(max=limit - 1)
+    return (lowest + (uniform * (limit - lowest)).long()).clamp(max=limit - 1)

@@ -18,19 +18,14 @@ class ModelHashes:
 
 
 def hash_model(path: Path) -> ModelHashes:
-    """Folders and missing files get the words that other tools write for them."""
+    """Folders and files that cannot be read get the words that other tools write for them."""
     try:
         with open(path, "rb") as file:
             file.seek(_SHORT_HASH_OFFSET)
             short = hashlib.sha256(file.read(_SHORT_HASH_LENGTH)).hexdigest()[:8]
             file.seek(0)
             full = hashlib.file_digest(file, "sha256").hexdigest()
-    except FileNotFoundError:
-        return ModelHashes("NOFILE", "NOFILE")
-    except IsADirectoryError:
-        return ModelHashes("IsADirectory", "IsADirectory")
-    except PermissionError:
-        # what Windows says of folders
+    except OSError:
         word = "IsADirectory" if path.is_dir() else "NOFILE"
         return ModelHashes(word, word)
     return ModelHashes(short, full)

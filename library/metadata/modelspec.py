@@ -25,11 +25,13 @@ def modelspec_fields(
     resolution: tuple[int, int] | None,
     saved_at: float,
     clip_skip: int | None = None,
+    thumbnail: str | None = None,
 ) -> dict[str, str]:
     """
     Args:
         resolution: width and height in pixels; None = what the family was trained at.
         saved_at: seconds since 1970.
+        thumbnail: a URL, or a data URL, which holds the picture itself (see as_data_url).
     """
     local_time = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(saved_at))
     width, height = resolution or (family.default_resolution, family.default_resolution)
@@ -51,8 +53,8 @@ def modelspec_fields(
         value = getattr(options, f"metadata_{name}")
         if value:
             fields[name] = value
-    if options.metadata_thumbnail:
-        fields["thumbnail"] = as_data_url(options.metadata_thumbnail)
+    if thumbnail:
+        fields["thumbnail"] = thumbnail
     return {f"modelspec.{name}": value for name, value in fields.items()}
 
 

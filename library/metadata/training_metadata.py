@@ -59,6 +59,8 @@ class RunFacts:
     model_name_or_path: str
     model_hashes: Future[ModelHashes] | None
     """None for models that are no local file or folder"""
+    thumbnail: str | None = None
+    """URL, or data URL, of --metadata_thumbnail"""
 
 
 @dataclass(frozen=True)
@@ -80,10 +82,11 @@ class MetadataWriter:
             fields = {name: value for name, value in fields.items() if name in MINIMUM_FIELDS}
         texts = {name: str(value) for name, value in fields.items()}
         first = self.datasets[0].settings.resolution if self.datasets else None
-        return texts | modelspec_fields(
+        texts |= modelspec_fields(
             self.family, settings.metadata, settings.timesteps, settings.saving.output_name,
-            settings.buckets.resolution or first, now, settings.model.clip_skip,
+            settings.buckets.resolution or first, now, settings.model.clip_skip, self.facts.thumbnail,
         )  # fmt: skip
+        return {name: _as_unicode(text) for name, text in texts.items()}
 
     def _run_fields(self) -> dict[str, Any]:
         options = self.resolved.values()
@@ -155,6 +158,11 @@ def network_arguments(options: NetworkOptions) -> dict[str, Any]:
     arguments: dict[str, Any] = dict(pair.split("=", 1) for pair in options.network_args or ())
     arguments.setdefault("dropout", options.network_dropout)
     return arguments
+
+
+def _as_unicode(text: str) -> str:
+    """Names of files and words of a command line may hold bytes that are no text, which no file format takes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _single(values: Sequence[float] | None) -> Any:

@@ -3,6 +3,7 @@
 import gzip
 import importlib.metadata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import ftfy
@@ -87,3 +88,14 @@ class CaptionTokenizer:
             texts, padding="max_length", truncation=True, max_length=self._length, return_tensors="pt"
         )
         return encoded["input_ids"]
+
+
+@dataclass(frozen=True)
+class TokenizeForEach:
+    """Captions -> token ids for each text encoder. Apart from the models, so that loader processes are sent, and
+    import, the tokenizers only."""
+
+    tokenizers: tuple[CaptionTokenizer, ...]
+
+    def __call__(self, captions: Sequence[str]) -> tuple[torch.Tensor, ...]:
+        return tuple(tokenizer(captions) for tokenizer in self.tokenizers)

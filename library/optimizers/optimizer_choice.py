@@ -64,7 +64,7 @@ def parse_optimizer_arguments(pairs: Sequence[str]) -> dict[str, Any]:
         key, value = pair.split("=", 1)
         try:
             arguments[key.strip()] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError):
             arguments[key.strip()] = value
     return arguments
 
@@ -82,11 +82,21 @@ class OptimizerChoice:
             UserError: the class refuses a value.
         """
         try:
-            return self.optimizer_class(groups, lr=learning_rate, **self.arguments)
-        except (TypeError, ValueError) as error:
+            optimizer: torch.optim.Optimizer = self.optimizer_class(groups, lr=learning_rate, **self.arguments)
+            if self.arguments:
+                self._take_a_trial_step(optimizer.param_groups[0]["params"][0], learning_rate)
+            return optimizer
+        except (TypeError, ValueError, RuntimeError, AssertionError) as error:
             raise UserError(
                 f"--optimizer_args: {self.optimizer_class.__name__} refuses its arguments: {error}"
             ) from None
+
+    def _take_a_trial_step(self, example: "torch.Tensor", learning_rate: float) -> None:
+        """With a weight like `example` and an optimizer of its own: some values are refused, where device or other
+        arguments do not suit them, only at the first step."""
+        weight = example.detach().clone().requires_grad_()
+        weight.grad = weight.detach().clone()
+        self.optimizer_class([weight], lr=learning_rate, **self.arguments).step()
 
     def describe(self) -> str:
         """module.Class(argument=value,...), as metadata have it."""
@@ -111,6 +121,11 @@ def choose_optimizer(options: OptimizerOptions) -> OptimizerChoice:
         f"--optimizer_args {key}: {name} has no such argument; it has {', '.join(known)}.{suggest(key, known)}"
         for key in arguments
         if key not in known
+    ]
+    problems += [
+        f"--optimizer_args {key}={value}: any text counts as true; write {key}={value.capitalize()}"
+        for key, value in arguments.items()
+        if isinstance(value, str) and value.lower() in ("true", "false")
     ]
     if problems:
         raise UserError(problems)

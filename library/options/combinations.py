@@ -70,10 +70,26 @@ def _dataset(settings: Settings, given: Given) -> Iterator[Finding]:
             yield Notice(f"--{name} has no effect without --enable_bucket")
         if settings.buckets.bucket_no_upscale:
             yield Notice("--bucket_no_upscale has no effect without --enable_bucket")
-    if settings.loader.persistent_data_loader_workers and settings.loader.max_data_loader_n_workers == 0:
+    if settings.buckets.enable_bucket and settings.buckets.bucket_no_upscale:
+        for name in sorted(given & {"min_bucket_reso", "max_bucket_reso"}):
+            yield Notice(f"--{name} has no effect with --bucket_no_upscale: the images' own sizes set the limits")
+    if "dataset_repeats" in given and "dataset_config" not in given:
+        yield Notice("--dataset_repeats has no effect with --train_data_dir: the folders' names say the repeats")
+    if "prior_loss_weight" in given and not given & {"reg_data_dir", "dataset_config"}:
+        yield Notice("--prior_loss_weight has no effect without regularisation images (--reg_data_dir)")
+
+
+def _loading(settings: Settings, given: Given) -> Iterator[Finding]:
+    cached = settings.cache.cache_latents
+    if cached:
+        for name in sorted(given & {"max_data_loader_n_workers", "persistent_data_loader_workers"}):
+            yield Notice(f"--{name} has no effect with --cache_latents: no images are read while training")
+    elif settings.loader.persistent_data_loader_workers and settings.loader.max_data_loader_n_workers == 0:
         yield Notice("--persistent_data_loader_workers has no effect with --max_data_loader_n_workers 0")
-    if "vae_batch_size" in given and not settings.cache.cache_latents:
+    if "vae_batch_size" in given and not cached:
         yield Notice("--vae_batch_size has no effect without --cache_latents")
+    if settings.model.no_half_vae and settings.precision.mixed_precision == "no":
+        yield Notice("--no_half_vae has no effect with --mixed_precision no: everything is in float32")
 
 
 def _captions(settings: Settings, given: Given) -> Iterator[Finding]:
@@ -90,6 +106,8 @@ def _network(settings: Settings, given: Given) -> Iterator[Finding]:
             "--network_train_unet_only and --network_train_text_encoder_only exclude each other; "
             "leave both out to train both parts"
         )
+    elif not any(_effective_rates(settings)):
+        yield Problem("nothing would be trained: the learning rate of every part is 0; raise --learning_rate")
     if network.network_train_unet_only and "text_encoder_lr" in given:
         yield Notice("--text_encoder_lr has no effect with --network_train_unet_only")
     if network.network_train_text_encoder_only and "unet_lr" in given:
@@ -99,6 +117,18 @@ def _network(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Problem(f"--network_args: {name} is given twice")
     if any(rate < 0 for rate in rates.text_encoder_lr or ()):
         yield Problem("--text_encoder_lr: must be at least 0")
+
+
+def _effective_rates(settings: Settings) -> list[float]:
+    """The learning rate of each part that is trained."""
+    network, rates = settings.network, settings.optimizer
+    default = rates.learning_rate
+    effective = []
+    if not network.network_train_text_encoder_only:
+        effective.append(default if rates.unet_lr is None else rates.unet_lr)
+    if not network.network_train_unet_only:
+        effective += rates.text_encoder_lr or [default]
+    return effective
 
 
 def _optimizer(settings: Settings, given: Given) -> Iterator[Finding]:
@@ -159,13 +189,16 @@ def _saving(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Notice("--save_last_n_steps has no effect without --save_every_n_steps")
     if saving.save_model_as != "safetensors":
         yield Notice(f"--save_model_as {saving.save_model_as}: such files hold no metadata; safetensors files do")
+    if settings.metadata.no_metadata and "training_comment" in given:
+        yield Notice("--training_comment has no effect with --no_metadata")
     if saving.output_name is not None and not _is_portable_name(saving.output_name):
-        yield Problem(
-            f"--output_name '{saving.output_name}': must be a file name that every system takes: not empty, without "
-            '/ \\ : * ? " < > |, no blank or dot at the end, no device name such as CON (the folder is --output_dir)'
-        )
+        yield Problem(f"--output_name '{saving.output_name}': {_PORTABLE} (the folder is --output_dir)")
 
 
+_PORTABLE = (
+    'must be a file name that every system takes: not empty, without / \\ : * ? " < > |, '
+    "no blank or dot at the end, no device name such as CON"
+)
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -203,6 +236,10 @@ def _logging(settings: Settings, given: Given) -> Iterator[Finding]:
     if logging.logging_dir is None:
         for name in sorted(given & {"log_prefix", "log_tracker_name", "log_config"}):
             yield Notice(f"--{name} has no effect without --logging_dir")
+    # the time follows the prefix, so that it may end as it likes
+    for name, folder in (("log_prefix", f"{logging.log_prefix}0"), ("log_tracker_name", logging.log_tracker_name)):
+        if name in given and folder and not _is_portable_name(folder):
+            yield Problem(f"--{name} '{getattr(logging, name)}': {_PORTABLE} (the folder is --logging_dir)")
 
 
 def _config(settings: Settings, given: Given) -> Iterator[Finding]:
@@ -211,5 +248,6 @@ def _config(settings: Settings, given: Given) -> Iterator[Finding]:
 
 
 RULES = (
-    _required, _dataset, _captions, _network, _optimizer, _schedule, _length, _saving, _previews, _logging, _config,
+    _required, _dataset, _loading, _captions, _network, _optimizer, _schedule, _length, _saving, _previews, _logging,
+    _config,
 )  # fmt: skip

@@ -2,6 +2,8 @@
 
 import re
 import textwrap
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,49 +11,105 @@ from PIL import Image, ImageDraw, ImageFont
 
 from library.errors import UserError
 
-_PREVIEW_NAME = re.compile(r"(?:(?P<run>.+)_)?(?P<moment>e?\d{6})_(?P<number>\d{2})_(?P<time>\d{14})(?:_\d+)?\.png")
+_PREVIEW_NAME = re.compile(r"(?:(?P<run>.+)_)?(?P<moment>e?\d{6,})_(?P<number>\d{2,})_(?P<time>\d{14})(?:_\d+)?\.png")
 
 GAP = 8
 LABEL_WIDTH = 150
 HEADER_HEIGHT = 26
 FONT_SIZE = 14
+LINE_HEIGHT = 20
 LETTERS_PER_LINE = 20
 
 
 @dataclass(frozen=True)
 class Preview:
     path: Path
+    run: str
+    """--output_name; may be empty"""
     moment: str
     """'000100' = step 100, 'e000002' = epoch 2"""
     number: int
     """position of its prompt in the prompt file"""
     time: str
+    """when it was drawn: year to second"""
+
+    @property
+    def is_of_epoch(self) -> bool:
+        return self.moment.startswith("e")
+
+    @property
+    def count(self) -> int:
+        """finished steps or epochs"""
+        return int(self.moment.removeprefix("e"))
 
     @property
     def heading(self) -> str:
-        if self.moment.startswith("e"):
-            return f"epoch {int(self.moment[1:])}"
-        return f"step {int(self.moment)}" if int(self.moment) else "before"
+        if self.is_of_epoch:
+            return f"epoch {self.count}"
+        return f"step {self.count}" if self.count else "before"
 
 
 def find_previews(folder: Path) -> list[Preview]:
-    """The previews in a folder; of those with the same prompt and moment only the newest.
+    """The previews of all runs in a folder.
 
     Raises:
         UserError: there are none.
     """
-    newest: dict[tuple[str, int], Preview] = {}
-    for path in sorted(folder.glob("*.png")):
-        match = _PREVIEW_NAME.fullmatch(path.name)
-        if match is None:
-            continue
-        preview = Preview(path, match["moment"], int(match["number"]), match["time"])
-        key = (preview.moment, preview.number)
-        if key not in newest or newest[key].time < preview.time:
-            newest[key] = preview
-    if not newest:
+    matches = [(path, _PREVIEW_NAME.fullmatch(path.name)) for path in sorted(folder.glob("*.png"))]
+    previews = [
+        Preview(path, match["run"] or "", match["moment"], int(match["number"]), match["time"])
+        for path, match in matches
+        if match is not None
+    ]
+    if not previews:
         raise UserError(f"'{folder}' holds no previews; they are drawn with --sample_prompts")
-    return list(newest.values())
+    return previews
+
+
+def previews_of_run(previews: Sequence[Preview], output_name: str | None) -> list[Preview]:
+    """The pictures of one run, oldest first.
+
+    Args:
+        output_name: which run; None = that with the newest picture. Of several runs of that name, the last counts.
+
+    Raises:
+        UserError: no run has this name.
+    """
+    by_age = sorted(previews, key=lambda preview: (preview.time, preview.is_of_epoch, preview.count, preview.number))
+    name = by_age[-1].run if output_name is None else output_name
+    run: list[Preview] = []
+    for preview in (preview for preview in by_age if preview.run == name):
+        if _begins_anew(run, preview):
+            run = []
+        run.append(preview)
+    if not run:
+        names = ", ".join(f"'{name}'" for name in sorted({preview.run for preview in by_age}))
+        raise UserError(f"--output_name '{output_name}': there are no pictures of it; there are some of {names}")
+    return run
+
+
+def _begins_anew(run: list[Preview], preview: Preview) -> bool:
+    """Whether a picture that was drawn after those of `run` shows that training began anew: steps and epochs only
+    grow, no picture is drawn twice, and a run draws after epochs or after steps, not both."""
+    if not run:
+        return False
+    if preview.moment == run[-1].moment:
+        return any((old.moment, old.number) == (preview.moment, preview.number) for old in run)
+    if preview.is_of_epoch != run[-1].is_of_epoch:
+        return run[-1].is_of_epoch or run[-1].count > 0
+    return preview.count < run[-1].count
+
+
+def describe_left_out(previews: Sequence[Preview], chosen: Sequence[Preview]) -> list[str]:
+    """A line for each name of a run some of whose pictures were not chosen."""
+    counts = Counter(preview.run for preview in set(previews) - set(chosen))
+    kept = {preview.run for preview in chosen}
+    return [
+        f"Left out: pictures of earlier runs of '{name}' ({count})"
+        if name in kept
+        else f"Left out: pictures of '{name}' ({count}); --output_name '{name}' draws them"
+        for name, count in sorted(counts.items())
+    ]
 
 
 def draw_contact_sheet(previews: list[Preview], prompts: dict[int, str], moments: list[str]) -> Image.Image:
@@ -74,7 +132,8 @@ def draw_contact_sheet(previews: list[Preview], prompts: dict[int, str], moments
     headings = {preview.moment: preview.heading for preview in chosen}
     top = HEADER_HEIGHT + GAP
     for number, height in zip(numbers, heights, strict=True):
-        label = "\n".join(textwrap.wrap(prompts.get(number, f"prompt {number}"), LETTERS_PER_LINE))
+        text, lines = prompts.get(number, f"prompt {number}"), max(1, height // LINE_HEIGHT)
+        label = "\n".join(textwrap.wrap(text, LETTERS_PER_LINE, max_lines=lines, placeholder=" ..."))
         pen.text((GAP, top), label, fill="black", font=font)
         left = LABEL_WIDTH + GAP
         for moment, width in zip(moments, widths, strict=True):

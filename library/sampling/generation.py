@@ -38,7 +38,7 @@ def _allowed_side(side: int) -> int:
 def generate(model: ModelAdapter, request: PictureRequest, device: torch.device) -> Image.Image:
     """Draws one picture. All randomness comes from the request's seed, on the CPU; nothing else's is touched."""
     generator = torch.Generator().manual_seed(request.seed)
-    sampler = build_sampler(request.sampler, model.family.prediction_type)
+    sampler = build_sampler(request.sampler, model.family.prediction_type, request.steps)
     sampler.set_timesteps(request.steps)
     shape = (1, *model.family.latents.shape(request.size))
     latents = torch.randn(shape, generator=generator) * sampler.init_noise_sigma

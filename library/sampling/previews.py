@@ -68,18 +68,22 @@ def draw_previews(
     moment: str,
     device: torch.device,
 ) -> list[Path]:
-    """Draws and saves the pictures. One that fails is reported and left out: training is worth more."""
-    folder = output_dir / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    """Draws and saves the pictures. One that fails, for whatever reason, is reported and left out: training is
+    worth more."""
     saved = []
     for prompt in prompts:
-        target = folder / preview_file_name(output_name, moment, prompt, time.time())
+        target = output_dir / FOLDER / preview_file_name(output_name, moment, prompt, time.time())
         try:
-            picture = generate(model, prompt.request, device)
-            with atomic_path(target) as temporary:
-                picture.save(temporary, format="PNG")
-        except (RuntimeError, ValueError, OSError):
+            _draw_one(model, prompt.request, target, device)
+        except Exception:
             logger.exception("preview %d could not be drawn; training goes on", prompt.number)
             continue
         saved.append(target)
     return saved
+
+
+def _draw_one(model: ModelAdapter, request: PictureRequest, target: Path, device: torch.device) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    picture = generate(model, request, device)
+    with atomic_path(target) as temporary:
+        picture.save(temporary, format="PNG")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +16,8 @@ from library.options.suggestions import suggest
 logger = logging.getLogger(__name__)
 
 MAX_STEPS = 1000
+SEED_LIMIT = 2**64
+"""of torch's generators"""
 
 
 def _limited_steps(text: str) -> int:
@@ -35,14 +38,34 @@ class PromptOption:
     """What the value must look like; None = any text."""
     has_effect: bool = True
     """False: belongs to other model families; read, but nothing here uses it."""
+    lowest: int = 0
+    highest: float = math.inf
+
+    @property
+    def expected(self) -> str:
+        """What a value must be, in words."""
+        if self.pattern is None:
+            return "text"
+        if self.highest < math.inf:
+            return f"a whole number from {self.lowest} to {self.highest}"
+        return f"a number that is {'whole and ' if self.pattern is _WHOLE else ''}not negative"
+
+    def takes(self, value: object) -> bool:
+        """Whether a value of TOML or JSON can be meant."""
+        if self.pattern is None:
+            return isinstance(value, str) or not self.has_effect
+        types = int if self.pattern is _WHOLE else (int, float)
+        if isinstance(value, bool) or not isinstance(value, types):
+            return False
+        return self.lowest <= value <= self.highest and value != math.inf
 
 
 OPTIONS = (
     PromptOption("n", "negative_prompt", str, None),
     PromptOption("w", "width", int, _WHOLE),
     PromptOption("h", "height", int, _WHOLE),
-    PromptOption("d", "seed", int, _WHOLE),
-    PromptOption("s", "sample_steps", _limited_steps, _WHOLE),
+    PromptOption("d", "seed", int, _WHOLE, highest=SEED_LIMIT - 1),
+    PromptOption("s", "sample_steps", _limited_steps, _WHOLE, lowest=1, highest=MAX_STEPS),
     PromptOption("l", "scale", float, _DECIMAL),
     PromptOption("ss", "sample_sampler", str, None),
     PromptOption("g", "guidance_scale", float, _DECIMAL, has_effect=False),
@@ -52,6 +75,7 @@ OPTIONS = (
     PromptOption("fs", "flow_shift", str, None, has_effect=False),
 )
 _BY_LETTER = {option.letter: option for option in OPTIONS}
+_BY_FIELD = {option.field: option for option in OPTIONS}
 FIELDS = ("prompt", *(option.field for option in OPTIONS))
 
 Prompt = dict[str, Any]
@@ -92,7 +116,7 @@ def parse_prompts(text: str, kind: str) -> list[Prompt]:
 
 def _parse_text(text: str) -> list[Prompt]:
     prompts = []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(text.split("\n"), 1):  # splitlines() would also cut at U+2028 and its like
         if line.strip() and not line.lstrip().startswith("#"):
             prompts.append(_parse_line(line.strip(), f"line {number}"))
     return prompts
@@ -106,16 +130,20 @@ def _parse_line(line: str, place: str) -> Prompt:
         if not part or part[0].isspace():
             logger.warning("prompt file, %s: what follows a lone -- is ignored: %s", place, part.strip())
             continue
-        letter, _, value = part.strip().partition(" ")
+        letter, value = [*part.split(maxsplit=1), ""][:2]
         option = _BY_LETTER.get(letter.lower())
         if option is None:
             known = [f"--{letter}" for letter in _BY_LETTER]
             raise ValueError(f"{place}: --{letter} is not known; there are {', '.join(known)}")
-        value = value.strip()
-        if option.pattern is not None and not option.pattern.fullmatch(value):
-            raise ValueError(f"{place}: --{letter} {value}: must be a number that is not negative")
-        prompt[option.field] = option.parse(value)
+        prompt[option.field] = _parse_value(option, value.strip(), place)
     return prompt
+
+
+def _parse_value(option: PromptOption, text: str, place: str) -> Any:
+    value = option.parse(text) if option.pattern is None or option.pattern.fullmatch(text) else None
+    if not option.takes(value):
+        raise ValueError(f"{place}: --{option.letter} {text}: must be {option.expected}")
+    return value
 
 
 def _parse_toml(text: str) -> list[Prompt]:
@@ -127,6 +155,8 @@ def _parse_toml(text: str) -> list[Prompt]:
     if not isinstance(table, dict) or not isinstance(table.get("subset"), list):
         raise ValueError("it must have a table [prompt] with [[prompt.subset]] in it")
     shared = {name: value for name, value in table.items() if name != "subset"}
+    if not all(isinstance(entry, dict) for entry in table["subset"]):
+        raise ValueError("each prompt must be a table [[prompt.subset]]")
     return [_checked({**shared, **entry}, f"prompt {number}") for number, entry in enumerate(table["subset"], 1)]
 
 
@@ -154,10 +184,9 @@ def _checked(entry: Mapping[str, Any], place: str) -> Prompt:
     for name, value in entry.items():
         if name not in FIELDS:
             raise ValueError(f"{place}: {name} is not known.{suggest(name, FIELDS)}")
-        option = next((option for option in OPTIONS if option.field == name), None)
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
-        if option is not None and option.pattern is not None and not is_number:
-            raise ValueError(f"{place}: {name} = {value}: must be a number that is not negative")
+        option = _BY_FIELD.get(name)
+        if option is not None and not option.takes(value):
+            raise ValueError(f"{place}: {name} = {value!r}: must be {option.expected}")
     return dict(entry)
 
 

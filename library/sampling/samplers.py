@@ -14,9 +14,12 @@ _SHARED = {
 }
 
 
-def build_sampler(name: str, prediction_type: str) -> Any:
-    """A fresh diffusers scheduler. Unlike previews elsewhere, the predicted picture is never clipped to
-    -1..1, since latents reach beyond that.
+def build_sampler(name: str, prediction_type: str, steps: int) -> Any:
+    """A fresh diffusers scheduler; its `set_timesteps` is still to be called. Unlike previews elsewhere, the
+    predicted picture is never clipped to -1..1, since latents reach beyond that.
+
+    Args:
+        steps: how many will be taken.
 
     Raises:
         ValueError: there is no sampler of that name.
@@ -24,7 +27,9 @@ def build_sampler(name: str, prediction_type: str) -> Any:
     common = {**_SHARED, "prediction_type": "v_prediction" if prediction_type == "v" else prediction_type}
     match name.removeprefix("k_"):
         case "ddim":
-            return DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=False, steps_offset=1)
+            # timesteps 1, 21, 41, ... as elsewhere; but with every timestep there are, the last would be 1000 of 0..999
+            offset = 1 if steps < NUM_TIMESTEPS else 0
+            return DDIMScheduler(**common, clip_sample=False, set_alpha_to_one=False, steps_offset=offset)
         case "euler":
             return EulerDiscreteScheduler(**common)
         case "euler_a":

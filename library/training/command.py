@@ -32,6 +32,7 @@ def run_training_command(
 ) -> int:
     """Runs a training script. Returns the process's exit code."""
     resolved = resolve_options(build_parser(program, description), arguments)
+    has_started = False
     try:
         set_up_console(resolved.settings.console)
         if resolved.settings.config.output_config:
@@ -41,9 +42,11 @@ def run_training_command(
         hide_unused_packages({find_optimizer(resolved.settings.optimizer).package} | _attention_packages(resolved))
         from library.training.setup import start_training  # imports torch: not before everything was checked
 
+        has_started = True
         path = start_training(plan, load_model)
     except UserError as error:
-        if is_main_process():
+        # what was checked before is the same in every process; later, any of them may meet a damaged image
+        if is_main_process() or has_started:
             print(format_problems(error.problems), file=sys.stderr)
         return USER_ERROR
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import torch
 
 from library.caching.latents_in_memory import encode_all
 from library.dataset.batch_preparation import LatentKey
+from library.errors import UserError
 from library.models.adapter import ModelAdapter, ModelPrecision
 from library.models.model_source import ModelSource
 from library.options.schema import Settings
@@ -29,10 +30,25 @@ def load_base_model(plan: RunPlan, load_model: LoadModel) -> ModelAdapter:
     logger.info("loading %s", plan.source.place)
     model = load_model(plan.source, _precision(settings))
     if settings.attention.xformers:
-        model.use_xformers()
+        _use_xformers(model)
     if settings.training.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model
+
+
+def _use_xformers(model: ModelAdapter) -> None:
+    """
+    Raises:
+        UserError: xformers does not work here, as when it was built for another PyTorch.
+    """
+    try:
+        model.use_xformers()
+    except Exception as error:  # noqa: BLE001 - a trial run of its kernels may fail in any way
+        detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"--xformers cannot be used: {detail}. Leave it out to use PyTorch's own attention, "
+            "or install the release of xformers that was built for this PyTorch"
+        ) from None
 
 
 def _precision(settings: Settings) -> ModelPrecision:

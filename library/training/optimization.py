@@ -56,7 +56,8 @@ class OptimizerStep:
             self.accelerator.clip_grad_norm_(parameters, self.max_grad_norm)
         rates = tuple(group["lr"] for group in self.optimizer.param_groups)
         self.optimizer.step()
-        self.schedule.step()
+        if not self.accelerator.optimizer_step_was_skipped:  # as fp16 does when a gradient is not finite
+            self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         return StepResult(torch.stack(losses).mean(), rates)
 

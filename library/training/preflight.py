@@ -11,6 +11,7 @@ from library.dataset.folder_convention import find_folders
 from library.dataset.records import Dataset
 from library.dataset.scan import scan_dataset
 from library.errors import UserError
+from library.metadata.training_metadata import network_arguments
 from library.models.family import ModelFamily
 from library.models.model_source import ModelSource, find_model
 from library.optimizers.optimizer_choice import find_optimizer
@@ -19,6 +20,9 @@ from library.options.groups.monitoring import SAMPLERS_PENDING
 from library.options.resolution import ResolvedOptions
 from library.options.schema import all_options
 from library.sampling.prompt_files import Prompt, fields_without_effect, read_prompt_file
+from library.training.file_names import final_file
+from networks.arguments import check_arguments
+from networks.module_lookup import require_module
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +49,10 @@ def check_run(resolved: ResolvedOptions, family: ModelFamily) -> RunPlan:
     source = _check_model(resolved, findings)
     datasets = _check_datasets(resolved, family, findings)
     prompts = _check_prompts(resolved, findings)
+    _check_network(resolved, findings)
     _check_packages(resolved, findings)
     _check_files(resolved, findings)
+    _check_final_file(resolved, findings)
     _check_rates(resolved, family, findings)
     output_dir = resolved.settings.saving.output_dir
     if output_dir is not None:
@@ -78,7 +84,9 @@ def _check_datasets(resolved: ResolvedOptions, family: ModelFamily, findings: Fi
         _check_sizes(dataset_settings, family, findings)
         datasets.append(scan_dataset(index, dataset_settings, findings))
     if settings and not findings.problems and not any(dataset.num_train_images for dataset in datasets):
-        findings.problems.append("there are no training images, only regularisation images")
+        findings.problems.append(
+            "there are no training images: all images are for regularisation, or have 0 repeats (num_repeats)"
+        )
     return tuple(datasets)
 
 
@@ -156,6 +164,17 @@ def _check_prompts(resolved: ResolvedOptions, findings: Findings) -> tuple[Promp
     return tuple(prompts)
 
 
+def _check_network(resolved: ResolvedOptions, findings: Findings) -> None:
+    options = resolved.settings.network
+    if options.network_module is None:
+        return
+    try:
+        require_module(options.network_module)
+        check_arguments(options.network_module, network_arguments(options))
+    except UserError as error:
+        findings.problems += error.problems
+
+
 def _check_packages(resolved: ResolvedOptions, findings: Findings) -> None:
     try:
         find_optimizer(resolved.settings.optimizer)
@@ -188,6 +207,17 @@ def _check_files(resolved: ResolvedOptions, findings: Findings) -> None:
     logging_dir = resolved.settings.logging.logging_dir
     if logging_dir is not None:
         _check_writable(logging_dir, "logging_dir", findings)
+
+
+def _check_final_file(resolved: ResolvedOptions, findings: Findings) -> None:
+    saving = resolved.settings.saving
+    if saving.output_dir is None:
+        return
+    path = saving.output_dir / final_file(saving.output_name, f".{saving.save_model_as}")
+    if path.is_dir():
+        findings.problems.append(f"--output_name: '{path}' is a folder; choose another name")
+    elif path.exists():
+        findings.warnings.append(f"'{path}' exists and will be replaced when training ends")
 
 
 def _check_writable(folder: Path, option: str, findings: Findings) -> None:

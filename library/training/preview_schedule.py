@@ -47,11 +47,21 @@ class PreviewSchedule:
     def _draw(self, moment: str) -> None:
         accelerator = self.accelerator
         mine = self.prompts[accelerator.process_index :: accelerator.num_processes]
-        self.network.eval()
-        self.model.move_vae(accelerator.device)
-        with accelerator.autocast():
-            saved = draw_previews(self.model, mine, self.output_dir, self.output_name, moment, accelerator.device)
-        self.model.move_vae(self.vae_home)
-        self.network.train()
+        saved = self._draw_without_risk(mine, moment)
         accelerator.wait_for_everyone()
-        logger.info("drew %d previews in %s", len(saved), self.output_dir / FOLDER)
+        logger.info("drew %d of %d previews in %s", len(saved), len(mine), self.output_dir / FOLDER)
+
+    def _draw_without_risk(self, prompts: Sequence[PreviewPrompt], moment: str) -> list[Path]:
+        """Leaves network and VAE as training needs them, even when memory ran out with the VAE half moved."""
+        device = self.accelerator.device
+        self.network.eval()
+        try:
+            self.model.move_vae(device)
+            with self.accelerator.autocast():
+                return draw_previews(self.model, prompts, self.output_dir, self.output_name, moment, device)
+        except Exception:
+            logger.exception("no previews could be drawn; training goes on")
+            return []
+        finally:
+            self.network.train()
+            self.model.move_vae(self.vae_home)

@@ -13,6 +13,7 @@ from library.metadata.training_metadata import MetadataWriter
 from library.options.groups import SavingOptions
 from library.training import file_names
 from library.training.step_counts import epochs_between_saves
+from networks.weights_file import NonFiniteWeightsError
 
 logger = logging.getLogger(__name__)
 
@@ -100,18 +101,32 @@ class NetworkSaver:
             OSError: the file cannot be written.
             UserError: the weights are not finite.
         """
-        metadata = self.metadata.metadata(step, finished_epochs)
+        metadata = self._metadata(step, finished_epochs)
         try:
             self.network.save_weights(str(path), _DTYPES[self.options.save_precision], metadata)
-        except ValueError as error:
+        except NonFiniteWeightsError as error:
             raise UserError(
                 f"'{path}' was not saved, since {error}: training has diverged; "
                 "lower --learning_rate, or use --mixed_precision bf16 instead of fp16"
             ) from None
         logger.info("saved %s", path)
 
+    def _metadata(self, step: int, finished_epochs: int) -> dict[str, str]:
+        """Empty when something unforeseen is wrong with them: what was trained is worth more."""
+        try:
+            return self.metadata.metadata(step, finished_epochs)
+        except Exception:
+            logger.exception("the metadata cannot be made; the file is saved without them")
+            return {}
+
     def _remove(self, name: str) -> None:
+        """A file that cannot be removed, as when a program on Windows has it open, is left."""
         path = self.folder / name
-        if path.exists():
+        try:
             path.unlink()
-            logger.info("removed %s", path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            logger.warning("'%s' cannot be removed: %s", path, error.strerror or error)
+            return
+        logger.info("removed %s", path)

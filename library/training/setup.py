@@ -16,11 +16,13 @@ from library.dataset.batch_preparation import BatchPreparer, LatentKey
 from library.dataset.loading import BatchLoader, choose_loader
 from library.errors import UserError
 from library.metadata.model_hashes import hash_model_in_background
+from library.metadata.modelspec import as_data_url
 from library.metadata.training_metadata import MetadataWriter, RunFacts
 from library.models.adapter import ModelAdapter
 from library.models.model_source import SourceKind
 from library.optimizers.optimizer_choice import OptimizerChoice, choose_optimizer
 from library.optimizers.schedule import build_schedule
+from library.optimizers.schedule_lengths import schedule_notices
 from library.options.schema import Settings
 from library.sampling.previews import preview_prompts
 from library.training.model_setup import LoadModel, load_base_model, place_model
@@ -67,17 +69,19 @@ def start_training(plan: RunPlan, load_model: LoadModel) -> Path | None:
     network_module = import_network_module(str(settings.network.network_module))
     optimizer_choice = choose_optimizer(settings.optimizer)
     run = _begin(plan)
+    for notice in schedule_notices(settings.schedule, run.counts.max_train_steps):
+        logger.warning(notice)
     for line in describe_run(plan, run.counts, run.accelerator.num_processes, run.seed):
         logger.info(line)
 
     model = load_base_model(plan, load_model)
-    device = run.accelerator.device
-    latents = place_model(plan, model, run.seed, device, run.accelerator.is_main_process)
     trainable = build_network(
         network_module, model, settings.network, settings.optimizer, plan.resolved.values(), run.seed,
         settings.training.gradient_checkpointing,
     )  # fmt: skip
     optimizer_step = _build_optimizer_step(run, model, trainable, optimizer_choice)
+    # encoding pictures takes long: only now that nothing can be wrong with the options any more
+    latents = place_model(plan, model, run.seed, run.accelerator.device, run.accelerator.is_main_process)
     plan.output_dir.mkdir(parents=True, exist_ok=True)
     start_tracking(run.accelerator, plan.resolved)
     trainer = Trainer(
@@ -163,6 +167,7 @@ def _build_loader(run: _Run, model: ModelAdapter, latents: dict[LatentKey, torch
 def _build_saver(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice) -> NetworkSaver:
     plan = run.plan
     is_local = plan.source.kind is not SourceKind.HUB
+    thumbnail = run.settings.metadata.metadata_thumbnail
     facts = RunFacts(
         session_id=secrets.randbelow(_SEED_LIMIT),
         started_at=run.started_at,
@@ -174,6 +179,7 @@ def _build_saver(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice
         optimizer=choice.describe(),
         model_name_or_path=plan.source.place,
         model_hashes=hash_model_in_background(Path(plan.source.place)) if is_local else None,
+        thumbnail=as_data_url(thumbnail) if thumbnail else None,
     )
     metadata = MetadataWriter(plan.resolved, plan.family, plan.datasets, facts)
     return NetworkSaver(trainable.network, run.settings.saving, plan.output_dir, metadata, run.counts.num_epochs)

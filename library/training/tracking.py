@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from accelerate import Accelerator
 
+from library.errors import UserError
 from library.options.groups import LoggingOptions
 from library.options.resolution import ResolvedOptions
 from library.options.schema import all_options
@@ -15,11 +16,31 @@ DEFAULT_TRACKER = "network_train"
 
 
 def log_folder(options: LoggingOptions, started_at: float) -> Path | None:
-    """A folder of its own for each run: LOGGING_DIR / PREFIX and time."""
+    """A folder of its own for each run: LOGGING_DIR / PREFIX and time.
+
+    Raises:
+        UserError: the name of the run or of its log would lead to another folder.
+    """
     if options.logging_dir is None:
         return None
     stamp = time.strftime("%Y%m%d%H%M%S", time.localtime(started_at))
-    return options.logging_dir / f"{options.log_prefix or ''}{stamp}"
+    name = f"{options.log_prefix or ''}{stamp}"
+    problems = [
+        f"--{option} '{given}': must be part of a folder's name, without separators (the folder is --logging_dir)"
+        for option, given, folder in (
+            ("log_prefix", options.log_prefix, name),
+            ("log_tracker_name", options.log_tracker_name, options.log_tracker_name or DEFAULT_TRACKER),
+        )
+        if not _is_folder_name(folder)
+    ]
+    if problems:
+        raise UserError(problems)
+    return options.logging_dir / name
+
+
+def _is_folder_name(name: str) -> bool:
+    """Whether it names a folder inside another, not one further away."""
+    return PureWindowsPath(name).name == name != ".."
 
 
 def start_tracking(accelerator: Accelerator, resolved: ResolvedOptions) -> None:

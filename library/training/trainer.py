@@ -94,7 +94,8 @@ class Trainer:
             if not math.isfinite(loss.value):
                 raise UserError(
                     f"the loss became {loss.value} at step {loss.step}: training has diverged and was stopped; "
-                    "lower --learning_rate, or use --mixed_precision bf16 instead of fp16"
+                    "lower --learning_rate, or use --mixed_precision bf16 instead of fp16; if it happens at once, "
+                    "the VAE may not bear half precision: add --no_half_vae"
                 )
             self._bar.set_postfix(loss=f"{loss.value:.4f}", avr_loss=f"{self._losses.average:.4f}", refresh=False)
             values = step_values(loss.value, self._losses.average, loss.learning_rates, self.descriptions)

@@ -116,6 +116,16 @@ def test_a_vae_in_half_precision_gives_and_takes_float32():
     assert adapter.decode_latents(latents).dtype == torch.uint8
 
 
+def test_autocast_leaves_a_float32_vae_in_float32(adapter):
+    """--no_half_vae together with --mixed_precision."""
+    pixels, draws = as_pixels([picture(64, 64, 3)]), torch.randn(1, 4, 8, 8, generator=generator(1))
+    latents = adapter.encode_images(pixels, draws)
+    decoded = adapter.decode_latents(latents)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(adapter.encode_images(pixels, draws), latents)
+        assert torch.equal(adapter.decode_latents(latents), decoded)
+
+
 # ---- tokens
 
 

@@ -9,8 +9,9 @@ import torch
 from safetensors import safe_open
 
 from library.errors import UserError
+from networks.arguments import LORA_PENDING
 from networks.layer_network import LayerNetwork, ranks_from_weights
-from networks.lora import DEFAULT_RANK, PENDING_ARGUMENTS, create_network, create_network_from_weights
+from networks.lora import DEFAULT_RANK, create_network, create_network_from_weights
 from networks.weights_file import network_hashes, read_network_file, write_network_file
 from tests.models.tiny import tiny_adapter, tiny_pipeline
 
@@ -531,9 +532,9 @@ def test_arguments_that_are_refused(setting, arguments, expected):
 
 
 def test_every_pending_argument_is_refused_as_such(setting):
-    assert len(PENDING_ARGUMENTS) == 15
+    assert len(LORA_PENDING) == 15
     with pytest.raises(UserError) as caught:
-        setting.create(**dict.fromkeys(PENDING_ARGUMENTS, "1"))
+        setting.create(**dict.fromkeys(LORA_PENDING, "1"))
     assert len(caught.value.problems) == 15
     assert all("not available in this version yet" in problem for problem in caught.value.problems)
 

@@ -4,10 +4,12 @@ import importlib.util
 
 import pytest
 import torch
+from transformers.optimization import get_polynomial_decay_schedule_with_warmup
 
 from library.errors import UserError
 from library.optimizers.optimizer_choice import choose_optimizer, find_optimizer, parse_optimizer_arguments
-from library.optimizers.schedule import build_schedule, count_steps
+from library.optimizers.schedule import build_schedule
+from library.optimizers.schedule_lengths import count_steps, schedule_notices
 from library.options.groups import OptimizerOptions, ScheduleOptions
 
 
@@ -45,6 +47,35 @@ def test_refused_values():
     choice = choose_optimizer(OptimizerOptions(optimizer_args=("betas=2,3",)))
     with pytest.raises(UserError, match="--optimizer_args: AdamW refuses"):
         choice.build([torch.nn.Parameter(torch.zeros(1))], 0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("fused=True", "foreach=True"), "cannot be `True` together"),
+        (("capturable=True",), "capturable"),  # refused by the first step only
+        (("differentiable=True",), "requires grad"),
+    ],
+)
+def test_values_that_do_not_suit_the_device_or_each_other(arguments, reason):
+    weight = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(UserError, match=f"--optimizer_args: AdamW refuses .*{reason}"):
+        choose_optimizer(OptimizerOptions(optimizer_args=arguments)).build([weight], 0.1)
+    assert weight.tolist() == [1.0, 1.0]
+    assert weight.grad is None
+
+
+def test_the_trial_step_leaves_no_trace():
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = choose_optimizer(OptimizerOptions(optimizer_args=("weight_decay=0.5",))).build([weight], 0.1)
+    assert weight.tolist() == [1.0, 1.0]
+    assert weight.grad is None
+    assert not optimizer.state
+
+
+def test_text_is_no_truth_value():
+    with pytest.raises(UserError, match="amsgrad=false: any text counts as true; write amsgrad=False"):
+        choose_optimizer(OptimizerOptions(optimizer_args=("amsgrad=false",)))
 
 
 def test_unknown_optimizer():
@@ -102,3 +133,80 @@ def test_schedules():
         1.0,
     ]
     assert rates("inverse_sqrt", steps=5, lr_scheduler_timescale=1)[3] == 0.5
+
+
+def polynomial(default: float, groups: list[float], steps=4, **options) -> list[list[float]]:
+    """The rates of all groups at each step and after the last one."""
+    parameters = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in groups]
+    optimizer = torch.optim.SGD(parameters, lr=default)
+    schedule = build_schedule(ScheduleOptions(lr_scheduler="polynomial", **options), optimizer, steps)
+    found = []
+    for _ in range(steps + 1):
+        found.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+@pytest.mark.parametrize("warmup", [0, 2])
+def test_polynomial_is_that_of_transformers(warmup):
+    parameters = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (1e-4, 5e-5)]
+    optimizer = torch.optim.SGD(parameters, lr=1e-3)
+    schedule = get_polynomial_decay_schedule_with_warmup(optimizer, warmup, 6, power=2)
+    theirs = []
+    for _ in range(7):
+        theirs.append([group["lr"] for group in optimizer.param_groups])
+        optimizer.step()
+        schedule.step()
+    assert polynomial(1e-3, [1e-4, 5e-5], 6, lr_scheduler_power=2, lr_warmup_steps=warmup) == theirs
+
+
+@pytest.mark.parametrize("default", [0.0, 1e-7])
+def test_polynomial_with_no_rate_but_that_of_a_part(default):
+    rates = polynomial(default, [1e-4, default])
+    assert [rate for rate, _ in rates] == pytest.approx([1e-4, 7.5025e-5, 5.005e-5, 2.5075e-5, 1e-7])
+    assert rates[0][1] == default
+
+
+def test_polynomial_with_rates_below_its_end():
+    with pytest.raises(
+        UserError, match=r"polynomial falls to .* 1e-07, but the highest one is 5e-08.*lr_scheduler linear"
+    ):
+        polynomial(5e-8, [5e-8])
+
+
+def test_polynomial_with_nothing_but_warmup():
+    assert polynomial(1.0, [1.0], 2, lr_warmup_steps=2) == [[0.0], [0.5], [1e-7]]
+
+
+@pytest.mark.parametrize(
+    ("options", "steps", "words"),
+    [
+        ({"lr_scheduler": "cosine", "lr_warmup_steps": 2000}, 1600, "--lr_warmup_steps 2000: training has only 1600"),
+        ({"lr_scheduler": "cosine", "lr_warmup_steps": 1600}, 1600, "never reaches its full value"),
+        ({"lr_scheduler": "cosine", "lr_warmup_steps": 0.01}, 50, "--lr_warmup_steps 0.01 is less than one of 50"),
+        (
+            {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 8, "lr_decay_steps": 8},
+            10,
+            "--lr_decay_steps 8: together with 8 steps of warm-up, that is more than the 10 steps",
+        ),
+        ({"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 8}, 10, "without --lr_decay_steps"),
+        ({"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 20, "lr_decay_steps": 8}, 10, "never reaches"),
+    ],
+)
+def test_schedules_longer_than_the_run(options, steps, words):
+    (notice,) = schedule_notices(ScheduleOptions(**options), steps)
+    assert words in notice
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"lr_scheduler": "cosine", "lr_warmup_steps": 1599},
+        {"lr_scheduler": "cosine", "lr_warmup_steps": 0.5, "lr_decay_steps": 0.9},
+        {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 600, "lr_decay_steps": 1000},
+    ],
+)
+def test_schedules_that_fit(options):
+    assert schedule_notices(ScheduleOptions(**options), 1600) == []

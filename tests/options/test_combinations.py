@@ -95,6 +95,31 @@ PROBLEMS = [
         "--log_with tensorboard", "--log_with tensorboard needs --logging_dir: the folder for the logs",
         "--log_with tensorboard --logging_dir logs",
     ),
+    *(
+        Case(
+            f"--{name} a/b --logging_dir logs",
+            f"--{name} 'a/b': must be a file name that every system takes: not empty, without "
+            '/ \\ : * ? " < > |, no blank or dot at the end, no device name such as CON (the folder is --logging_dir)',
+            f"--{name} a-b- --logging_dir logs",
+        )
+        for name in ("log_prefix", "log_tracker_name")
+    ),
+    *(
+        Case(
+            words, "nothing would be trained: the learning rate of every part is 0; raise --learning_rate",
+            f"{words} --unet_lr 1e-4",
+        )
+        for words in (
+            "--learning_rate 0",
+            "--learning_rate 0 --network_train_unet_only",
+            "--unet_lr 0 --text_encoder_lr 0",
+        )
+    ),
+    Case(
+        "--learning_rate 0 --network_train_text_encoder_only",
+        "nothing would be trained: the learning rate of every part is 0; raise --learning_rate",
+        "--learning_rate 0 --text_encoder_lr 1e-4 --network_train_text_encoder_only",
+    ),
     Case(
         "--output_config", "--output_config needs --config_file: the file to write",
         "--output_config --config_file new",
@@ -136,6 +161,35 @@ NOTICES = [
         "--persistent_data_loader_workers --max_data_loader_n_workers 0",
         "--persistent_data_loader_workers has no effect with --max_data_loader_n_workers 0",
         "--persistent_data_loader_workers --max_data_loader_n_workers 1",
+    ),
+    Case(
+        "--min_bucket_reso 128 --enable_bucket --bucket_no_upscale",
+        "--min_bucket_reso has no effect with --bucket_no_upscale: the images' own sizes set the limits",
+        "--min_bucket_reso 128 --enable_bucket",
+    ),
+    Case(
+        "--dataset_repeats 2",
+        "--dataset_repeats has no effect with --train_data_dir: the folders' names say the repeats",
+        "--dataset_repeats 2 --dataset_config data.toml", without_in_quiet=("--train_data_dir",),
+    ),
+    Case(
+        "--prior_loss_weight 0.5", "--prior_loss_weight has no effect without regularisation images (--reg_data_dir)",
+        "--prior_loss_weight 0.5 --reg_data_dir reg",
+    ),
+    *(
+        Case(
+            f"{words} --cache_latents",
+            f"{words.split()[0]} has no effect with --cache_latents: no images are read while training", words,
+        )
+        for words in ("--max_data_loader_n_workers 1", "--persistent_data_loader_workers")
+    ),
+    Case(
+        "--no_half_vae", "--no_half_vae has no effect with --mixed_precision no: everything is in float32",
+        "--no_half_vae --mixed_precision bf16",
+    ),
+    Case(
+        "--training_comment hello --no_metadata", "--training_comment has no effect with --no_metadata",
+        "--training_comment hello",
     ),
     Case(
         "--vae_batch_size 2", "--vae_batch_size has no effect without --cache_latents",
@@ -235,7 +289,7 @@ def test_notice(case):
 
 
 def test_every_rule_is_among_the_cases():
-    assert len(RULES) == 11
+    assert len(RULES) == 12
     triggered = set()
     for case in (*PROBLEMS, *NOTICES):
         resolved = resolve_complete(*case.words.split(), without=case.without)

@@ -1,17 +1,18 @@
-"""Preview images: defaults, names, independence from training, contact sheets."""
+"""Preview images: defaults, names, independence from training."""
 
+import contextlib
 import random
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler, StableDiffusionPipeline
-from PIL import Image
 
-from library.errors import UserError
-from library.sampling.contact_sheet import draw_contact_sheet, find_previews, moments_in_order
+from library.options.groups import SamplingOptions
+from library.sampling import previews
 from library.sampling.generation import PictureRequest, generate
 from library.sampling.previews import draw_previews, preview_file_name, preview_prompts
 from library.sampling.samplers import build_sampler
+from library.training.preview_schedule import PreviewSchedule
 
 CPU = torch.device("cpu")
 
@@ -77,26 +78,44 @@ def test_guidance_and_negative_prompt_matter(model):
     assert len(pictures) == 5
 
 
+@pytest.mark.parametrize("name", ["ddim", "euler", "euler_a"])
+@pytest.mark.parametrize("steps", [1, 30, 999, 1000])
+def test_samplers_take_any_number_of_steps(name, steps):
+    sampler = build_sampler(name, "epsilon", steps)
+    sampler.set_timesteps(steps)
+    first = sampler.timesteps[0]
+    assert len(sampler.timesteps) == steps
+    assert 0 <= sampler.timesteps.min() <= first <= 999
+    latents = sampler.scale_model_input(torch.ones(1, 4, 8, 8), first)
+    assert sampler.step(latents, first, latents).prev_sample.isfinite().all()
+
+
+def test_ddim_timesteps_are_those_of_other_trainers():
+    sampler = build_sampler("ddim", "epsilon", 50)
+    sampler.set_timesteps(50)
+    assert sampler.timesteps.tolist() == list(range(981, 0, -20))
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [("ddim", DDIMScheduler), ("euler", EulerDiscreteScheduler), ("k_euler_a", EulerAncestralDiscreteScheduler)],
 )
 def test_samplers(name, kind):
-    sampler = build_sampler(name, "epsilon")
+    sampler = build_sampler(name, "epsilon", 30)
     assert type(sampler) is kind
     assert sampler.config.prediction_type == "epsilon"
-    assert build_sampler(name, "v").config.prediction_type == "v_prediction"
+    assert build_sampler(name, "v", 30).config.prediction_type == "v_prediction"
 
 
 def test_unknown_samplers_are_no_ddim():
     with pytest.raises(ValueError, match="nonsense"):
-        build_sampler("nonsense", "epsilon")
+        build_sampler("nonsense", "epsilon", 30)
 
 
 def test_the_picture_is_that_of_a_diffusers_pipeline(model):
-    tokenizer = model._tokenizer._tokenizer
+    tokenizer = model.tokenize.tokenizers[0]._tokenizer
     pipeline = StableDiffusionPipeline(
-        model._vae, model._text_encoder, tokenizer, model._unet, build_sampler("ddim", "epsilon"), None, None,
+        model._vae, model._text_encoder, tokenizer, model._unet, build_sampler("ddim", "epsilon", 3), None, None,
         requires_safety_checker=False,
     )  # fmt: skip
     pipeline.set_progress_bar_config(disable=True)
@@ -119,26 +138,93 @@ def test_a_preview_that_fails_does_not_stop_the_others(model, tmp_path, caplog):
     assert [path.name for path in (tmp_path / "sample").iterdir()] == [saved[0].name]
 
 
-def test_contact_sheet(tmp_path):
-    for moment, colour in (("000000", "red"), ("000020", "green"), ("e000002", "blue")):
-        for number in (0, 1):
-            stamp = {"000000": 0, "000020": 1, "e000002": 2}[moment]
-            Image.new("RGB", (64 + 32 * number, 64), colour).save(
-                tmp_path / f"my_run_{moment}_{number:02d}_2026112100000{stamp}_5.png"
-            )
-    (tmp_path / "other.png").write_bytes(b"")
-    previews = find_previews(tmp_path)
-    assert len(previews) == 6
-    moments = moments_in_order(previews)
-    assert moments == ["000000", "000020", "e000002"]
-    assert {preview.heading for preview in previews} == {"before", "step 20", "epoch 2"}
-    sheet = draw_contact_sheet(previews, {0: "a prompt"}, moments)
-    assert sheet.width >= 3 * 96
-    assert sheet.height >= 2 * 64
-    colours = {colour for _, colour in sheet.getcolors(100_000)}
-    assert {(255, 0, 0), (0, 128, 0), (0, 0, 255)} <= colours
+@pytest.mark.parametrize("error", [IndexError("i"), TypeError("t"), ZeroDivisionError("z"), KeyError("k")])
+def test_no_error_of_a_preview_gets_through(monkeypatch, tmp_path, caplog, error):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(previews, "generate", fail)
+    assert draw_previews(None, preview_prompts([{"prompt": "a", "enum": 0}], "ddim", 1), tmp_path, "x", "1", CPU) == []
+    assert type(error).__name__ in caplog.text
 
 
-def test_no_previews(tmp_path):
-    with pytest.raises(UserError, match="holds no previews"):
-        find_previews(tmp_path)
+def test_an_interruption_gets_through(monkeypatch, tmp_path):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(previews, "generate", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        draw_previews(None, preview_prompts([{"prompt": "a", "enum": 0}], "ddim", 1), tmp_path, "x", "1", CPU)
+
+
+def test_a_folder_that_cannot_be_made(model, tmp_path, caplog):
+    (tmp_path / "sample").write_text("a file is in the way")
+    assert draw_previews(model, preview_prompts([{"prompt": "a", "enum": 0}], "ddim", 1), tmp_path, "x", "1", CPU) == []
+    assert "training goes on" in caplog.text
+
+
+class FakeModel:
+    """Remembers where the VAE is; moving it to the device fails if it is told to."""
+
+    def __init__(self, error: BaseException | None = None):
+        self.vae_place = torch.device("cpu")
+        self.error = error
+
+    def move_vae(self, device):
+        self.vae_place = device
+        if self.error is not None and device.type != "cpu":
+            raise self.error
+
+
+class FakeAccelerator:
+    device = torch.device("meta")
+    process_index, num_processes = 1, 2
+
+    def __init__(self):
+        self.waited = False
+
+    def autocast(self):
+        return contextlib.nullcontext()
+
+    def wait_for_everyone(self):
+        self.waited = True
+
+
+def schedule_of(model, output_dir) -> PreviewSchedule:
+    prompts = preview_prompts([{"prompt": "a", "enum": number} for number in range(3)], "ddim", 1)
+    return PreviewSchedule(
+        FakeAccelerator(), model, torch.nn.Linear(1, 1), SamplingOptions(sample_at_first=True), prompts, output_dir,
+        "x", CPU,
+    )  # fmt: skip
+
+
+def test_training_goes_on_when_the_vae_does_not_fit(tmp_path, caplog):
+    schedule = schedule_of(FakeModel(torch.OutOfMemoryError("out of memory")), tmp_path)
+    schedule.at_first()
+    assert schedule.model.vae_place == CPU
+    assert schedule.network.training
+    assert schedule.accelerator.waited
+    assert "out of memory" in caplog.text
+
+
+def test_an_interruption_leaves_things_in_place(tmp_path):
+    schedule = schedule_of(FakeModel(KeyboardInterrupt()), tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        schedule.at_first()
+    assert schedule.model.vae_place == CPU
+    assert schedule.network.training
+
+
+def test_each_process_draws_its_share_with_the_network_at_rest(monkeypatch, tmp_path):
+    seen = []
+
+    def generate_nothing(model, request, device):
+        seen.append((model.vae_place, schedule.network.training, request.seed))
+        raise IndexError
+
+    monkeypatch.setattr(previews, "generate", generate_nothing)
+    schedule = schedule_of(FakeModel(), tmp_path)
+    schedule.at_first()
+    assert seen == [(torch.device("meta"), False, schedule.prompts[1].request.seed)]
+    assert schedule.network.training
+    assert schedule.accelerator.waited

@@ -157,6 +157,24 @@ def test_other_values(capsys, arguments, option, value, message):
     refuse(capsys, {**arguments, option: value}, option if "nothing" not in message else "", message)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--network_module", "networks.lorra", "Did you mean networks.lora?"),
+        ("--network_module", "no_such_package.kohya", "there is no such module"),
+        ("--network_args", "conv_dim=4", "not available in this version yet"),
+        ("--learning_rate", "0", "nothing would be trained"),
+    ],
+)
+def test_networks_are_checked_together_with_the_rest(capsys, arguments, option, value, message):
+    refuse(capsys, {**arguments, option: value, "--seed": "abc"}, message, "--seed abc")
+
+
+def test_a_folder_where_the_final_file_belongs(capsys, arguments):
+    (Path(arguments["--output_dir"]) / "tiny.safetensors").mkdir(parents=True)
+    refuse(capsys, arguments, "--output_name", "tiny.safetensors' is a folder")
+
+
 def test_two_rates_for_one_text_encoder(capsys, arguments):
     words = [*as_words(arguments), "--text_encoder_lr", "1e-4", "2e-4"]
     assert train(*words) == 1
@@ -179,11 +197,12 @@ def test_everything_wrong_is_reported_at_once(capsys, arguments, tmp_path):
         "--network_dim": "-1",
         "--optimizer_type": "AdamV",
         "--masked_loss": None,
+        "--network_args": "conv_dim=4",
         "--shufle_caption": None,
     }
     refuse(
-        capsys, arguments, "6 problems were found", "gone.safetensors", "--train_data_dir", "--network_dim -1",
-        "--optimizer_type AdamV", "--masked_loss", "Did you mean --shuffle_caption?",
+        capsys, arguments, "7 problems were found", "gone.safetensors", "--train_data_dir", "--network_dim -1",
+        "--optimizer_type AdamV", "--masked_loss", "Did you mean --shuffle_caption?", "conv_dim=4",
     )  # fmt: skip
 
 

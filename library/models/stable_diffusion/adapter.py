@@ -1,26 +1,18 @@
 """SD 1.x: one CLIP text encoder, noise prediction."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from transformers import CLIPTextModel
 
 from library.models import family
 from library.models.adapter import NetworkViews, TextConditioning
-from library.models.clip_tokenizer import CaptionTokenizer
+from library.models.clip_tokenizer import CaptionTokenizer, TokenizeForEach
 from library.models.network_view import view_of_clip, view_of_unet
 
 
-@dataclass(frozen=True)
-class _Tokenize:
-    """Apart from the adapter, so that loader processes are sent the tokenizer without the model."""
-
-    tokenizer: CaptionTokenizer
-
-    def __call__(self, captions: Sequence[str]) -> tuple[torch.Tensor, ...]:
-        return (self.tokenizer(captions),)
+def _precision_as_loaded(vae: AutoencoderKL) -> torch.autocast:
+    """The trainer's autocast would run a float32 VAE (--no_half_vae) in half precision after all."""
+    return torch.autocast(vae.device.type, enabled=False)
 
 
 class StableDiffusion1:
@@ -38,8 +30,7 @@ class StableDiffusion1:
         self._unet = unet
         self._text_encoder = text_encoder
         self._vae = vae
-        self._tokenizer = tokenizer
-        self.tokenize = _Tokenize(tokenizer)
+        self.tokenize = TokenizeForEach((tokenizer,))
         for module in (unet, text_encoder, vae):
             module.requires_grad_(False)
             module.eval()
@@ -54,14 +45,16 @@ class StableDiffusion1:
     @torch.no_grad()
     def encode_images(self, pixels: torch.Tensor, posterior_draws: torch.Tensor) -> torch.Tensor:
         scaled_pixels = pixels.to(self._vae.dtype) / 127.5 - 1
-        posterior = self._vae.encode(scaled_pixels).latent_dist
+        with _precision_as_loaded(self._vae):
+            posterior = self._vae.encode(scaled_pixels).latent_dist
         latents = posterior.mean.float() + posterior.std.float() * posterior_draws
         return latents * self._vae.config.scaling_factor
 
     @torch.no_grad()
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         latents = (latents / self._vae.config.scaling_factor).to(self._vae.dtype)
-        decoded = self._vae.decode(latents).sample.float()
+        with _precision_as_loaded(self._vae):
+            decoded = self._vae.decode(latents).sample.float()
         return ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
 
     def predict(

@@ -71,7 +71,7 @@ class ConsoleOptions(OptionGroup):
     console_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] | None = option(
         help="Least important messages shown; default INFO."
     )
-    console_log_file: Path | None = option(help="Write messages to this file instead of the console.")
+    console_log_file: Path | None = option(help="Add messages to the end of this file instead of showing them.")
     console_log_simple: bool = option(False, help="Messages as plain lines on standard output, without level or time.")
 
 

@@ -1,0 +1,31 @@
+"""What a training command says, and in which process."""
+
+import pytest
+
+from library.errors import UserError
+from library.training import command
+from tests.training.command import as_words, least_arguments, train
+
+
+@pytest.fixture
+def arguments(tiny_model, train_data_dir, tmp_path):
+    return least_arguments(tiny_model, train_data_dir, tmp_path / "out")
+
+
+@pytest.fixture
+def second_process(monkeypatch):
+    monkeypatch.setattr(command, "is_main_process", lambda: False)
+
+
+def test_what_only_one_process_meets_is_said_by_it(capsys, arguments, second_process, monkeypatch):
+    def meet_a_damaged_image(plan, load_model):
+        raise UserError("image 'b.png': it is damaged")
+
+    monkeypatch.setattr("library.training.setup.start_training", meet_a_damaged_image)
+    assert train(*as_words(arguments)) == 1
+    assert "image 'b.png': it is damaged" in capsys.readouterr().err
+
+
+def test_what_every_process_finds_is_said_once(capsys, arguments, second_process):
+    assert train(*as_words({**arguments, "--network_dim": "-1"})) == 1
+    assert capsys.readouterr().err == ""
