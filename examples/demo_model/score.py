@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import scenes
 import torch
@@ -46,7 +47,7 @@ def judge(pixels: np.ndarray) -> Verdict:
     edge = np.ones(values.shape[:2], bool)
     edge[BORDER:-BORDER, BORDER:-BORDER] = False
     behind = np.median(values[edge], axis=0)
-    shape = np.linalg.norm(values - behind, axis=2) > DIFFERENT
+    shape = largest_part(np.linalg.norm(values - behind, axis=2) > DIFFERENT)
     if shape.sum() < 50:
         return Verdict("nothing", "nothing", nearest_colour(behind))
     outline = normalised_outline(shape)
@@ -55,6 +56,13 @@ def judge(pixels: np.ndarray) -> Verdict:
         nearest_colour(np.median(values[shape], axis=0)),
         nearest_colour(behind),
     )
+
+
+def largest_part(mask: np.ndarray) -> np.ndarray:
+    """The mask without specks: the largest of its connected parts."""
+    _, labels, parts, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    areas = parts[1:, cv2.CC_STAT_AREA]
+    return labels == 1 + int(areas.argmax()) if len(areas) else mask
 
 
 def nearest_colour(colour: np.ndarray) -> str:

@@ -45,7 +45,7 @@ class BatchPreparer:
     def prepare(self, batch: PlannedBatch) -> TrainingBatch:
         """
         Raises:
-            UserError: an image cannot be read; names the file.
+            UserError: an image cannot be read or has changed; names the file.
         """
         records = [exposure.record for exposure in batch.exposures]
         pictures = [LatentKey(one.record.image_id, self._is_flipped(one)) for one in batch.exposures]
@@ -80,14 +80,25 @@ def load_pixels(records: Sequence[ImageRecord], flips: Sequence[bool]) -> torch.
     """uint8 (batch, 3, height, width) of images that share a bucket, some of them mirrored.
 
     Raises:
-        UserError: an image cannot be read; names the file.
+        UserError: an image cannot be read, or is no longer the one that was found at the start; names the file.
     """
     pictures = []
     for record, flipped in zip(records, flips, strict=True):
-        try:
-            picture = read_image(record.path)
-        except UnreadableImageError as error:
-            raise UserError(f"image '{record.path}': {error}; replace or remove it") from None
-        picture = resize_and_crop(picture, record.placement)
+        picture = resize_and_crop(_read(record), record.placement)
         pictures.append(picture[:, ::-1] if flipped else picture)
     return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def _read(record: ImageRecord) -> np.ndarray:
+    try:
+        picture = read_image(record.path)
+    except UnreadableImageError as error:
+        raise UserError(f"image '{record.path}': {error}; replace or remove it") from None
+    height, width = picture.shape[:2]
+    if (width, height) != record.size:
+        # its placement was made for the other size, so that it would be squashed
+        raise UserError(
+            f"image '{record.path}': it is {width}x{height} now, but was {record.size[0]}x{record.size[1]} when the "
+            "images were listed; start again, and leave the files as they are while training"
+        )
+    return picture

@@ -1,10 +1,13 @@
 """Caption files beside images."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 FACE_CROP_PARTS = 4
 """Names such as 'name_cx_cy_w_h' end in four numbers that place a face; 'name.txt' may be their caption."""
+_LINE_END = re.compile(r"\r\n|\r|\n")
+"""As when a text file is opened; str.splitlines() would cut at U+2028, U+0085 and others, too."""
 
 
 class UnreadableCaptionError(Exception):
@@ -15,6 +18,8 @@ class UnreadableCaptionError(Exception):
 class CaptionFile:
     text: str
     """First line, without blanks around it."""
+    has_further_lines: bool
+    """There is text below the first line."""
     encoding: str
     """How the file was read; anything but 'utf-8' deserves a warning."""
 
@@ -43,8 +48,8 @@ def read_caption_file(path: Path) -> CaptionFile:
     except OSError as error:
         raise UnreadableCaptionError(error.strerror or str(error)) from None
     text, encoding = _decode(content)
-    lines = text.splitlines()
-    return CaptionFile(lines[0].strip() if lines else "", encoding)
+    first, *others = _LINE_END.split(text)
+    return CaptionFile(first.strip(), any(line.strip() for line in others), encoding)
 
 
 def _decode(content: bytes) -> tuple[str, str]:

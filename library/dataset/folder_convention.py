@@ -12,19 +12,19 @@ class FolderName:
 
 
 def parse_folder_name(name: str) -> FolderName | None:
-    """'10_sks dog' -> 10, 'sks dog'; None when the name does not begin with a whole number of at least 1."""
+    """'10_sks dog' -> 10, 'sks dog'; None when the name does not begin with a whole number of at least 0."""
     number, *words = name.split("_")
     try:
         repeats = int(number)
     except ValueError:
         return None
-    return FolderName(repeats, "_".join(words)) if repeats >= 1 else None
+    return FolderName(repeats, "_".join(words)) if repeats >= 0 else None
 
 
 @dataclass(frozen=True)
 class FoundFolders:
     subsets: list[dict[str, Any]]
-    """For each folder the keys of a subset that its name and place determine."""
+    """For each folder the keys of a subset that its name and place determine; those with 0 repeats are among them."""
     ignored: list[Path]
     """Folders whose names do not follow the convention."""
 

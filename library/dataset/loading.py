@@ -33,9 +33,14 @@ def choose_loader(num_workers: int, persistent: bool, cached: bool, device: torc
 
     Where processes start afresh (Windows, macOS) they take seconds to import everything: they are always kept.
     """
-    workers = 0 if cached else min(num_workers, os.cpu_count() or 1)
+    workers = 0 if cached else min(num_workers, _usable_cores())
     kept = persistent or multiprocessing.get_start_method() != "fork"
     return LoaderSettings(workers, kept and workers > 0, pin_memory=device.type == "cuda")
+
+
+def _usable_cores() -> int:
+    """Those this process may use, where the system tells; a cluster's scheduler may grant a few of many."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class BatchLoader:

@@ -1,20 +1,26 @@
 """Finds the images and captions of a dataset and decides where each belongs, without reading pixels."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from library.dataset.aspect_buckets import Placement, Size
-from library.dataset.caption_files import UnreadableCaptionError, find_caption_file, read_caption_file
-from library.dataset.findings import Findings
-from library.dataset.image_files import UnreadableImageError, find_images, read_image_size
+from library.dataset.caption_scan import read_captions
+from library.dataset.findings import Findings, examples
+from library.dataset.image_files import (
+    IMAGE_EXTENSIONS,
+    UnreadableImageError,
+    find_images,
+    find_other_pictures,
+    read_image_size,
+)
 from library.dataset.placement_rule import placement_rule
 from library.dataset.records import Dataset, ImageRecord
 from library.dataset.regularisation import regularisation_repeats
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 
-EXAMPLES_SHOWN = 5
 HEADER_READERS = 8
 
 
@@ -35,10 +41,7 @@ def scan_dataset(index: int, settings: DatasetSettings, findings: Findings) -> D
     place = placement_rule(settings, findings)
     records: list[ImageRecord] = []
     too_small: list[Path] = []
-    for number, subset in enumerate(settings.subsets):
-        if subset.num_repeats < 1:
-            findings.warnings.append(f"'{subset.image_dir}' is not used: num_repeats is {subset.num_repeats}")
-            continue
+    for number, subset in _used_subsets(settings, findings):
         for image in _scan_subset(subset, findings):
             placement = place(image.size)
             if placement is None:
@@ -47,6 +50,22 @@ def scan_dataset(index: int, settings: DatasetSettings, findings: Findings) -> D
                 records.append(_record(index, number, subset, image, placement))
     _report_too_small(too_small, records, settings, findings)
     return Dataset(settings, tuple(_balance_regularisation(records, findings)))
+
+
+def _used_subsets(settings: DatasetSettings, findings: Findings) -> Iterator[tuple[int, SubsetSettings]]:
+    """Subsets with their numbers, which the others keep when one is left out: they seed the images' draws."""
+    used: set[Path] = set()
+    for number, subset in enumerate(settings.subsets):
+        if subset.num_repeats < 1:
+            findings.warnings.append(f"'{subset.image_dir}' is not used: it has 0 repeats (num_repeats)")
+        elif subset.image_dir in used:
+            findings.warnings.append(
+                f"'{subset.image_dir}' is used by another subset of the same dataset already: subset {number + 1} is "
+                "left out"
+            )
+        else:
+            used.add(subset.image_dir)
+            yield number, subset
 
 
 def _record(dataset: int, number: int, subset: SubsetSettings, image: _Image, placement: Placement) -> ImageRecord:
@@ -70,7 +89,7 @@ def _report_too_small(
         return
     findings.warnings.append(
         f"{len(too_small)} images are left out, since a side is shorter than bucket_reso_steps "
-        f"{settings.bucket_reso_steps} and bucket_no_upscale forbids enlarging them: {_examples(too_small)}"
+        f"{settings.bucket_reso_steps} and bucket_no_upscale forbids enlarging them: {examples(too_small)}"
     )
     if not kept:
         findings.problems.append(
@@ -81,16 +100,18 @@ def _report_too_small(
 
 def _scan_subset(subset: SubsetSettings, findings: Findings) -> list[_Image]:
     try:
-        paths = find_images(subset.image_dir)
+        paths, unused = find_images(subset.image_dir), find_other_pictures(subset.image_dir)
     except OSError as error:
         findings.problems.append(f"image folder '{subset.image_dir}': {error.strerror or error}")
         return []
     if not paths:
         findings.problems.append(
-            f"image folder '{subset.image_dir}' holds no images (.png, .jpg, .jpeg, .webp, .bmp); "
+            f"image folder '{subset.image_dir}' holds no images ({', '.join(IMAGE_EXTENSIONS)}); "
             "images in folders inside it are not searched"
         )
-    captions = _read_captions(paths, subset, findings)
+    if unused:
+        findings.warnings.append(_about_unused_pictures(unused, subset))
+    captions = read_captions(paths, subset, findings)
     with ThreadPoolExecutor(HEADER_READERS) as pool:
         sizes = list(pool.map(_size_or_reason, paths))
     images = []
@@ -102,52 +123,21 @@ def _scan_subset(subset: SubsetSettings, findings: Findings) -> list[_Image]:
     return images
 
 
+def _about_unused_pictures(unused: Sequence[Path], subset: SubsetSettings) -> str:
+    counts = Counter(path.suffix.lower() for path in unused)
+    kinds = ", ".join(f"{count} {extension}" for extension, count in sorted(counts.items()))
+    return (
+        f"pictures in '{subset.image_dir}' that are not used, since their formats cannot be read: {kinds}; "
+        "save them as .png to train on them"
+    )
+
+
 def _size_or_reason(path: Path) -> Size | str:
     try:
         size = read_image_size(path)
     except UnreadableImageError as error:
         return str(error)
     return size.width, size.height
-
-
-def _read_captions(paths: Sequence[Path], subset: SubsetSettings, findings: Findings) -> list[str]:
-    captions = []
-    without: list[Path] = []
-    other_encoding: list[Path] = []
-    for path in paths:
-        file = find_caption_file(path, subset.caption_extension)
-        if file is None:
-            without.append(path)
-            captions.append(subset.class_tokens or "")
-            continue
-        try:
-            content = read_caption_file(file)
-        except UnreadableCaptionError as error:
-            findings.problems.append(f"caption file '{file}': {error}")
-            captions.append("")
-            continue
-        if content.encoding != "utf-8":
-            other_encoding.append(file)
-        captions.append(content.text)
-    if other_encoding:
-        findings.warnings.append(f"{len(other_encoding)} caption files are not UTF-8: {_examples(other_encoding)}")
-    if without:
-        findings.warnings.append(_about_missing_captions(without, len(paths), subset))
-    return captions
-
-
-def _about_missing_captions(without: Sequence[Path], num_images: int, subset: SubsetSettings) -> str:
-    used = (
-        f"'{subset.class_tokens}' is used instead" if subset.class_tokens else "they are trained with an empty caption"
-    )
-    text = (
-        f"{len(without)} of {num_images} images in '{subset.image_dir}' have no {subset.caption_extension} file; "
-        f"{used}: {_examples(without)}"
-    )
-    for extension in (".txt", ".caption"):
-        if extension != subset.caption_extension and find_caption_file(without[0], extension):
-            text += f". There are {extension} files beside them: give --caption_extension {extension} to use those"
-    return text
 
 
 def _balance_regularisation(records: Sequence[ImageRecord], findings: Findings) -> list[ImageRecord]:
@@ -166,8 +156,3 @@ def _balance_regularisation(records: Sequence[ImageRecord], findings: Findings) 
         )
     balanced = [replace(record, repeats=times) for record, times in zip(regularisation, repeats, strict=True)]
     return of_training + balanced
-
-
-def _examples(paths: Sequence[Path]) -> str:
-    names = ", ".join(path.name for path in paths[:EXAMPLES_SHOWN])
-    return names if len(paths) <= EXAMPLES_SHOWN else f"{names}, ..."

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from library.dataset.findings import Findings
+from library.dataset.folder_convention import find_folders
 from library.dataset.scan import scan_dataset
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 
@@ -29,7 +30,7 @@ def subset(folder: Path, **values) -> SubsetSettings:
 
 def test_a_record_knows_everything(tmp_path):
     folder = make_images(tmp_path / "日本語 set", "a.png", size=(130, 64))
-    (folder / "a.txt").write_text("\ufeffa caption\nsecond line", encoding="utf-8")
+    (folder / "a.txt").write_text("\ufeff a caption \n", encoding="utf-8")
     dataset, findings = scan(subset(folder, num_repeats=3), enable_bucket=True, min_bucket_reso=64, max_bucket_reso=128)
     (record,) = dataset.records
     assert (record.image_id, record.size, record.caption, record.repeats) == ("0/0/a.png", (130, 64), "a caption", 3)
@@ -141,4 +142,70 @@ def test_unused_regularisation_images_have_no_repeats(tmp_path):
 def test_a_subset_without_repeats_is_left_out_with_a_warning(tmp_path):
     dataset, findings = scan(subset(make_images(tmp_path, "a.png"), num_repeats=0))
     assert dataset.records == ()
-    assert "num_repeats is 0" in findings.warnings[0]
+    assert "it has 0 repeats (num_repeats)" in findings.warnings[0]
+
+
+def test_a_folder_named_with_0_repeats_is_said_to_have_none(tmp_path):
+    for name in ("0_off", "2_on", "plain", "-1_x"):
+        make_images(tmp_path / name, "a.png")
+    found = find_folders(tmp_path, is_reg=False)
+    assert [folder.name for folder in found.ignored] == ["-1_x", "plain"]
+    dataset, findings = scan(*(SubsetSettings(**values) for values in found.subsets))
+    assert [(record.path.parent.name, record.repeats) for record in dataset.records] == [("2_on", 2)]
+    assert f"'{tmp_path / '0_off'}' is not used: it has 0 repeats (num_repeats)" in findings.warnings
+
+
+def test_a_folder_that_is_listed_twice_is_used_once(tmp_path):
+    folder, other = make_images(tmp_path / "a", "a.png"), make_images(tmp_path / "b", "b.png")
+    folders = (folder, other, folder)
+    subsets = [subset(path, class_tokens="x", num_repeats=number) for number, path in enumerate(folders, 1)]
+    dataset, findings = scan(*subsets)
+    assert [(record.image_id, record.repeats) for record in dataset.records] == [("0/0/a.png", 1), ("0/1/b.png", 2)]
+    (warning,) = [warning for warning in findings.warnings if "another subset" in warning]
+    assert f"'{folder}'" in warning
+    assert "subset 3 is left out" in warning
+
+
+def test_a_folder_without_repeats_does_not_displace_the_same_folder_with_some(tmp_path):
+    folder = make_images(tmp_path, "a.png")
+    dataset, _ = scan(subset(folder, num_repeats=0), subset(folder, num_repeats=2))
+    assert [(record.image_id, record.repeats) for record in dataset.records] == [("0/1/a.png", 2)]
+
+
+def test_lines_end_where_text_files_end_them(tmp_path):
+    texts = {
+        "a": "one\u2028two\u0085three\x0cfour, five",
+        "b": "windows\r\nmore",
+        "c": "old mac\rmore",
+        "d": "unix\n\n \n",
+        "e": "\nbelow a blank line",
+        "f": "",
+    }
+    folder = make_images(tmp_path, *(f"{name}.png" for name in texts))
+    for name, text in texts.items():
+        (folder / f"{name}.txt").write_bytes(text.encode())
+    dataset, findings = scan(subset(folder))
+    assert [record.caption for record in dataset.records] == [texts["a"], "windows", "old mac", "unix", "", ""]
+    assert findings.warnings == [
+        f"2 of 6 caption files in '{folder}' have an empty first line, so that their images are trained with an empty "
+        "caption: e.txt, f.txt",
+        f"3 of 6 caption files in '{folder}' hold more than one line, of which only the first is used: b.txt, c.txt, "
+        "e.txt",
+    ]
+
+
+def test_pictures_in_other_formats_are_counted(tmp_path):
+    folder = make_images(tmp_path, "a.png", "b.gif", "c.TIFF", "d.tiff")
+    dataset, findings = scan(subset(folder, class_tokens="x"))
+    assert [record.name for record in dataset.records] == ["a.png"]
+    assert "cannot be read: 1 .gif, 2 .tiff; save them as .png" in findings.warnings[0]
+
+
+def test_a_folder_with_both_kinds_of_caption_files(tmp_path):
+    folder = make_images(tmp_path, "a.png", "b.png", "c.png")
+    (folder / "a.txt").write_text("x")
+    (folder / "c.caption").write_text("y")
+    _, findings = scan(subset(folder))
+    (warning,) = findings.warnings
+    assert "2 of 3 images" in warning
+    assert "1 of them have a .caption file" in warning

@@ -160,6 +160,15 @@ def test_a_damaged_image_is_an_error_that_names_it(train_data_dir, workers):
         list(loader.load(planned))
 
 
+def test_an_image_that_has_changed_its_size_is_an_error_that_names_it(train_data_dir):
+    preparer = preparer_of(train_data_dir)
+    planned = batches_of_epoch(preparer.datasets, 5, 0)
+    Image.new("RGB", (72, 80)).save(train_data_dir / "3_sks cat" / "image 4.png")
+    with pytest.raises(UserError, match=r"image 4\.png': it is 72x80 now, but was 80x72"):
+        for batch in planned:
+            preparer.prepare(batch)
+
+
 def test_persistent_workers_serve_several_epochs(train_data_dir):
     preparer = preparer_of(train_data_dir)
     loader = BatchLoader(preparer, LoaderSettings(1, persistent=True, pin_memory=False))
