@@ -2,7 +2,7 @@
 
     python examples/demo_model/train_text_to_image.py --vae WORK/vae --work WORK --output examples/demo_model/model
 
-About an hour and a half on two CPU cores. It can be stopped and started again: it goes on from the last checkpoint.
+About an hour on two CPU cores. It can be stopped and started again: it goes on from the last checkpoint.
 """
 
 import argparse
