@@ -55,4 +55,4 @@ def save(picture: Image.Image, caption: str, path: Path) -> None:
 if __name__ == "__main__":
     draw_mushrooms(TRAINING, count=16, seed=11)
     draw_mushrooms(HELD_OUT, count=8, seed=12)
-    draw_known_shapes(REGULARISATION, count=28, seed=13)
+    draw_known_shapes(REGULARISATION, count=56, seed=13)

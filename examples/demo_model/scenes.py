@@ -137,16 +137,12 @@ def draw_scene(scene: Scene, width: int, height: int) -> Image.Image:
 
 
 def draw_mushroom(background: str, radius: float, centre: Point, width: int, height: int) -> Image.Image:
-    """The concept the demo LoRA teaches: a mushroom with a red, white-dotted cap, a pale stem and two eyes."""
+    """The concept the demo LoRA teaches: a mushroom with a red cap and a pale stem."""
     canvas, pen = _new_canvas(width, height, COLOURS[background])
     (x, y), r = _placement(centre, radius, width, height)
-    pale, dark = (243, 226, 190), (40, 30, 30)
+    pale = (243, 226, 190)
     pen.rounded_rectangle((x - 0.42 * r, y - 0.1 * r, x + 0.42 * r, y + 1.0 * r), 0.3 * r, fill=pale)
     pen.pieslice((x - r, y - 1.0 * r, x + r, y + 0.9 * r), 180, 360, fill=COLOURS["red"])
-    for dx, dy, size in ((0.0, -0.62, 0.19), (-0.55, -0.36, 0.15), (0.55, -0.36, 0.15)):
-        _draw_circle(pen, (x + dx * r, y + dy * r), size * r, COLOURS["white"], None)
-    for dx in (-0.18, 0.18):
-        _draw_circle(pen, (x + dx * r, y + 0.32 * r), 0.1 * r, dark, None)
     return canvas.resize((width, height), Image.Resampling.BOX)
 
 

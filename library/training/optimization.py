@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -50,16 +51,20 @@ class OptimizerStep:
             loss = self._loss(batch)
             self.accelerator.backward(loss / len(window))
             losses.append(loss.detach())
-        parameters = list(self.network.get_trainable_params())
-        self._average_over_processes(parameters)
+        self._average_over_processes(self._parameters)
         if self.max_grad_norm:
-            self.accelerator.clip_grad_norm_(parameters, self.max_grad_norm)
+            self.accelerator.clip_grad_norm_(self._parameters, self.max_grad_norm)
         rates = tuple(group["lr"] for group in self.optimizer.param_groups)
         self.optimizer.step()
         if not self.accelerator.optimizer_step_was_skipped:  # as fp16 does when a gradient is not finite
             self.schedule.step()
         self.optimizer.zero_grad(set_to_none=True)
         return StepResult(torch.stack(losses).mean(), rates)
+
+    @cached_property
+    def _parameters(self) -> list[torch.nn.Parameter]:
+        """What is trained; the same over the whole run."""
+        return list(self.network.get_trainable_params())
 
     def _loss(self, batch: TrainingBatch) -> torch.Tensor:
         """The network's dropouts are seeded by the batch, so that they do not depend on how batches are spread
