@@ -166,7 +166,8 @@ def _build_loader(run: _Run, model: ModelAdapter, latents: dict[LatentKey, torch
 
 def _build_saver(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice) -> NetworkSaver:
     plan = run.plan
-    is_local = plan.source.kind is not SourceKind.HUB
+    # only the main process saves: the others need not read gigabytes
+    is_hashed = plan.source.kind is not SourceKind.HUB and run.accelerator.is_main_process
     thumbnail = run.settings.metadata.metadata_thumbnail
     facts = RunFacts(
         session_id=secrets.randbelow(_SEED_LIMIT),
@@ -178,7 +179,7 @@ def _build_saver(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice
         num_processes=run.accelerator.num_processes,
         optimizer=choice.describe(),
         model_name_or_path=plan.source.place,
-        model_hashes=hash_model_in_background(Path(plan.source.place)) if is_local else None,
+        model_hashes=hash_model_in_background(Path(plan.source.place)) if is_hashed else None,
         thumbnail=as_data_url(thumbnail) if thumbnail else None,
     )
     metadata = MetadataWriter(plan.resolved, plan.family, plan.datasets, facts)

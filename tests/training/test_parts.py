@@ -244,6 +244,8 @@ def test_a_model_that_cannot_be_read_any_more_costs_its_hash_only(tmp_path, monk
 
 
 class RefusingModel:
+    """Fails as xformers does when it has no kernel for this machine."""
+
     def use_xformers(self):
         raise NotImplementedError("No operator found for this attention\n  with details")
 
