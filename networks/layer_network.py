@@ -115,14 +115,23 @@ class LayerNetwork(nn.Module):
     def prepare_optimizer_params(
         self, text_encoder_lr: float | None, unet_lr: float | None, default_lr: float | None
     ) -> tuple[list[dict[str, Any]], list[str]]:
+        """One group per part; see prepare_optimizer_params_with_multiple_te_lrs."""
+        rates = [] if text_encoder_lr is None else [text_encoder_lr]
+        return self.prepare_optimizer_params_with_multiple_te_lrs(rates, unet_lr, default_lr)
+
+    def prepare_optimizer_params_with_multiple_te_lrs(
+        self, text_encoder_lr: Sequence[float] | None, unet_lr: float | None, default_lr: float | None
+    ) -> tuple[list[dict[str, Any]], list[str]]:
         """One group per part. A part whose rate is 0 is frozen, so that its gradients are neither computed nor
-        counted when gradients are clipped."""
+        counted when gradients are clipped.
+
+        Args:
+            text_encoder_lr: none, one for all text encoders, or one for each.
+        """
         groups: list[dict[str, Any]] = []
         descriptions = []
-        for description, layers, rate in (
-            ("textencoder", self.text_encoder_loras, text_encoder_lr),
-            ("unet", self.unet_loras, unet_lr),
-        ):
+        parts = [*self._text_encoder_parts(text_encoder_lr), ("unet", self.unet_loras, unet_lr)]
+        for description, layers, rate in parts:
             effective = default_lr if rate is None else rate
             parameters = [parameter for layer in layers for parameter in layer.parameters()]
             for parameter in parameters:
@@ -131,6 +140,18 @@ class LayerNetwork(nn.Module):
                 groups.append({"params": parameters, "lr": effective})
                 descriptions.append(description)
         return groups, descriptions
+
+    def _text_encoder_parts(
+        self, rates: Sequence[float] | None
+    ) -> Iterable[tuple[str, Sequence[AdaptedLayer], float | None]]:
+        """(description, layers, rate) of the text encoders: together as long as their rates are the same."""
+        if len(set(rates or ())) < 2:
+            yield "textencoder", self.text_encoder_loras, rates[0] if rates else None
+            return
+        prefixes = text_encoder_prefixes(2)
+        for number, (prefix, rate) in enumerate(zip(prefixes, rates or (), strict=True), 1):
+            layers = [layer for layer in self.text_encoder_loras if layer.lora_name.startswith(f"{prefix}_")]
+            yield f"textencoder{number}", layers, rate
 
     def get_trainable_params(self) -> Iterable[nn.Parameter]:
         return (parameter for parameter in self.parameters() if parameter.requires_grad)

@@ -21,8 +21,10 @@ from library.dataset.batch_preparation import BatchPreparer  # noqa: E402
 from library.dataset.findings import Findings  # noqa: E402
 from library.dataset.records import Dataset  # noqa: E402
 from library.dataset.scan import scan_dataset  # noqa: E402
-from library.models.adapter import ModelAdapter, ModelPrecision  # noqa: E402
-from library.models.adapter_loading import load_sd1  # noqa: E402
+from library.models.adapter import ModelAdapter  # noqa: E402
+from library.models.adapter_loading import load_model  # noqa: E402
+from library.models.family import SD1  # noqa: E402
+from library.models.model_parts import ModelPrecision, ModelRequest  # noqa: E402
 from library.models.model_source import ModelSource, SourceKind  # noqa: E402
 from library.options.dataset_settings import DatasetSettings, SubsetSettings  # noqa: E402
 from library.options.groups import LossOptions, NoiseOptions, TimestepOptions  # noqa: E402
@@ -52,7 +54,9 @@ def held_out_images(folder: Path) -> Dataset:
 @torch.no_grad()
 def measure(model: ModelAdapter, dataset: Dataset) -> float:
     """Mean loss over all draws."""
-    objective = build_objective(NoiseOptions(), TimestepOptions(), LossOptions(), torch.device("cpu"))
+    objective = build_objective(
+        NoiseOptions(), TimestepOptions(), LossOptions(), predicts_velocity=False, device=torch.device("cpu")
+    )
     preparer = BatchPreparer((dataset,), SEED, model.family.latents, model.tokenize, prior_loss_weight=1.0)
     batches = batches_of_epoch([dataset], SEED, epoch=0)
     losses = [objective.loss_per_image(model, preparer.prepare(batch)) for batch in batches]
@@ -77,7 +81,7 @@ def main() -> int:
     options = parser.parse_args()
     dataset = held_out_images(options.images)
     source = ModelSource(SourceKind.FOLDER, str(options.model))
-    model = load_sd1(source, ModelPrecision(torch.float32, torch.float32))
+    model = load_model(ModelRequest(source, SD1, ModelPrecision(torch.float32, torch.float32)))
     set_strength = with_network(model, options.lora)
     set_strength(0.0)
     before = measure(model, dataset)

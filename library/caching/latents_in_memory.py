@@ -11,6 +11,7 @@ from library.dataset.batch_preparation import LatentKey, load_pixels
 from library.dataset.records import Dataset, ImageRecord
 from library.errors import UserError
 from library.models.adapter import ModelAdapter
+from library.models.latent_codec import NO_FINITE_LATENTS, NonFiniteLatentsError
 from library.randomness import tensor_generator
 
 
@@ -70,15 +71,7 @@ def _encode(model: ModelAdapter, batch: Sequence[_Picture], seed: int, device: t
     generators = [tensor_generator(seed, "cached", picture.record.image_id, int(picture.flipped)) for picture in batch]
     draws = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
     pixels = load_pixels([picture.record for picture in batch], [picture.flipped for picture in batch])
-    encoded = model.encode_images(pixels.to(device), draws.to(device)).cpu()
-    _require_finite(encoded, batch)
-    return encoded
-
-
-def _require_finite(latents: torch.Tensor, batch: Sequence[_Picture]) -> None:
-    finite = latents.isfinite().flatten(1).all(dim=1).tolist()
-    broken = [str(picture.record.path) for picture, good in zip(batch, finite, strict=True) if not good]
-    if broken:
-        raise UserError(
-            f"the VAE gives latents that are not finite for '{broken[0]}'; give --no_half_vae to run it in float32"
-        )
+    try:
+        return model.encode_images(pixels.to(device), draws.to(device)).cpu()
+    except NonFiniteLatentsError as error:
+        raise UserError(f"image '{batch[error.rows[0]].record.path}': {NO_FINITE_LATENTS}") from None

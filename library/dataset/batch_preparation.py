@@ -9,18 +9,19 @@ import torch
 
 from library.dataset.augmentation import is_flipped
 from library.dataset.batch_plan import Exposure, PlannedBatch
-from library.dataset.caption_rules import apply_caption_rules
+from library.dataset.exposed_captions import caption_of
 from library.dataset.image_files import UnreadableImageError, read_image
 from library.dataset.image_resizing import resize_and_crop
 from library.dataset.records import Dataset, ImageRecord
 from library.dataset.training_batch import TrainingBatch, draw_for
+from library.diffusion.conditioning import TextConditioning, TokenizedCaptions, size_numbers
 from library.diffusion.latents import LatentLayout
 from library.errors import UserError
 from library.options.dataset_settings import SubsetSettings
-from library.randomness import python_generator
 
-Tokenize = Callable[[Sequence[str]], tuple[torch.Tensor, ...]]
-"""Captions -> token ids for each text encoder."""
+Tokenize = Callable[[Sequence[str]], TokenizedCaptions]
+EncodedCaptions = Callable[[Sequence[str]], TextConditioning]
+"""Captions -> what the text encoders said of them before training."""
 
 
 class LatentKey(NamedTuple):
@@ -41,6 +42,10 @@ class BatchPreparer:
     prior_loss_weight: float
     cached_latents: Mapping[LatentKey, torch.Tensor] | None = None
     """Latents (channels, height, width) of every picture; None = batches carry pixels."""
+    cached_text: EncodedCaptions | None = None
+    """None = batches carry tokens."""
+    caption_variants: int | None = None
+    """Most different captions of an image; None = a new one for each exposure."""
 
     def prepare(self, batch: PlannedBatch) -> TrainingBatch:
         """
@@ -49,14 +54,19 @@ class BatchPreparer:
         """
         records = [exposure.record for exposure in batch.exposures]
         pictures = [LatentKey(one.record.image_id, self._is_flipped(one)) for one in batch.exposures]
-        captions = [self._caption(exposure, batch.epoch) for exposure in batch.exposures]
+        captions = [
+            caption_of(exposure, batch.epoch, self._subset(exposure.record), self.seed, self.caption_variants)
+            for exposure in batch.exposures
+        ]
         weights = [self.prior_loss_weight if record.is_reg else 1.0 for record in records]
         cached = self.cached_latents
         return TrainingBatch(
             index=batch.index,
             image_ids=tuple(record.image_id for record in records),
             captions=tuple(captions),
-            tokens=self.tokenize(captions),
+            tokens=self.tokenize(captions) if self.cached_text is None else None,
+            text=None if self.cached_text is None else self.cached_text(captions),
+            sizes=torch.tensor([_sizes(record, key.flipped) for record, key in zip(records, pictures, strict=True)]),
             pixels=load_pixels(records, [key.flipped for key in pictures]) if cached is None else None,
             latents=None if cached is None else torch.stack([cached[key] for key in pictures]),
             loss_weights=torch.tensor(weights),
@@ -69,11 +79,14 @@ class BatchPreparer:
     def _is_flipped(self, exposure: Exposure) -> bool:
         return is_flipped(self._subset(exposure.record), exposure, self.seed)
 
-    def _caption(self, exposure: Exposure, epoch: int) -> str:
-        record = exposure.record
-        rules = self._subset(record)
-        rng = python_generator(self.seed, "caption", record.image_id, exposure.number)
-        return apply_caption_rules(record.caption, rules, epoch + 1, rng)
+
+def _sizes(record: ImageRecord, flipped: bool) -> tuple[int, ...]:
+    """Of the picture as it really is: crop offsets within the resized picture, mirrored with it."""
+    placement = record.placement
+    left, top = placement.crop
+    if flipped:
+        left = placement.resized[0] - placement.bucket[0] - left
+    return size_numbers(record.size, (left, top), placement.bucket)
 
 
 def load_pixels(records: Sequence[ImageRecord], flips: Sequence[bool]) -> torch.Tensor:

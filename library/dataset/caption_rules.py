@@ -1,6 +1,7 @@
 """What a stored caption becomes when it is used: the rules of kohya's sd-scripts, in their order."""
 
 import random
+import sys
 
 from library.options.groups import CaptionOptions
 
@@ -24,6 +25,18 @@ def apply_caption_rules(caption: str, rules: CaptionOptions, epoch: int, rng: ra
     if rules.secondary_separator:
         caption = caption.replace(rules.secondary_separator, rules.caption_separator)
     return caption
+
+
+def longest_caption(caption: str, rules: CaptionOptions) -> str:
+    """The caption of an exposure in which nothing is dropped, its tags in their order."""
+    # All tags are fixed: without shuffling and dropout of tags, their separators would stay as written.
+    kept = without_dropout(rules).model_copy(update={"keep_tokens": sys.maxsize})
+    return apply_caption_rules(caption, kept, epoch=1, rng=random.Random(0))
+
+
+def without_dropout(rules: CaptionOptions) -> CaptionOptions:
+    """Rules that make the same draws, so that the tags are arranged alike, but never empty the whole caption."""
+    return rules.model_copy(update={"caption_dropout_rate": 0.0, "caption_dropout_every_n_epochs": 0})
 
 
 def _is_dropped(rules: CaptionOptions, epoch: int, rng: random.Random) -> bool:

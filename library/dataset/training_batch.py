@@ -1,12 +1,13 @@
 """What the training step gets: everything about a batch, and every random number it will use."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
 
 from library.dataset.batch_plan import Exposure
+from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
 from library.diffusion.latents import LatentLayout
 from library.randomness import tensor_generator
 
@@ -34,8 +35,12 @@ class TrainingBatch:
     image_ids: tuple[str, ...]
     captions: tuple[str, ...]
     """After all caption rules."""
-    tokens: tuple[torch.Tensor, ...]
-    """Token ids for each text encoder, (batch, length)"""
+    tokens: TokenizedCaptions | None
+    """or None when the captions are encoded already"""
+    text: TextConditioning | None
+    """encoded captions, or None when there are tokens"""
+    sizes: torch.Tensor
+    """int64 (batch, 6): what conditioning.size_numbers says of each picture"""
     pixels: torch.Tensor | None
     """uint8 (batch, 3, height, width), or None when there are latents"""
     latents: torch.Tensor | None
@@ -73,16 +78,12 @@ def _generator(seed: int, purpose: str, exposure: Exposure) -> torch.Generator:
     return tensor_generator(seed, purpose, exposure.record.image_id, exposure.number)
 
 
-def _map_tensors(instance: Any, change: Any) -> Any:
-    """A copy of a dataclass with `change` applied to every tensor in it."""
-
-    def changed(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return change(value)
-        if isinstance(value, Draws):
-            return _map_tensors(value, change)
-        if isinstance(value, tuple):
-            return tuple(changed(part) for part in value)
-        return value
-
-    return replace(instance, **{item.name: changed(getattr(instance, item.name)) for item in fields(instance)})
+def _map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """A copy with `change` applied to every tensor in it, however deep in dataclasses and tuples."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(_map_tensors(part, change) for part in value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{item.name: _map_tensors(getattr(value, item.name), change) for item in fields(value)})
+    return value

@@ -13,10 +13,13 @@ def squared_error_per_image(
     return (prediction.float() - target.float()).square().flatten(1).mean(dim=1)
 
 
-def min_snr_weights(schedule: NoiseSchedule, gamma: float) -> torch.Tensor:
-    """Weight of each timestep for noise prediction: min(SNR, gamma) / SNR. Shape (1000,).
+def min_snr_weights(schedule: NoiseSchedule, gamma: float, predicts_velocity: bool = False) -> torch.Tensor:
+    """Weight of each timestep: min(SNR, gamma) / SNR for noise prediction, min(SNR, gamma) / (SNR + 1) for velocity.
+    Shape (1000,). At pure noise (SNR 0) the former has its limit, 1.
 
     Source: Hang et al. 2023, arXiv 2303.09556, section 3.4.
     """
     snr = schedule.signal_to_noise
-    return snr.clamp(max=gamma) / snr
+    if predicts_velocity:
+        return snr.clamp(max=gamma) / (snr + 1)
+    return torch.where(snr > 0, snr.clamp(max=gamma) / snr, 1.0)

@@ -32,6 +32,18 @@ def scaled_linear_schedule() -> NoiseSchedule:
     return NoiseSchedule(betas, torch.cumprod(1 - betas, dim=0))
 
 
+def with_zero_terminal_snr(schedule: NoiseSchedule) -> NoiseSchedule:
+    """The schedule rescaled so that its last step is pure noise while its first keeps its place.
+
+    Source: Lin et al. 2023, arXiv 2305.08891, algorithm 1.
+    """
+    signal = schedule.alphas_cumprod.sqrt()
+    first, last = signal[0].clone(), signal[-1].clone()
+    rescaled = ((signal - last) * first / (first - last)).square()
+    kept = torch.cat([rescaled[:1], rescaled[1:] / rescaled[:-1]])
+    return NoiseSchedule(1 - kept, rescaled)
+
+
 def add_noise(
     schedule: NoiseSchedule,
     latents: torch.Tensor,  # (batch, channels, height, width)
@@ -41,3 +53,17 @@ def add_noise(
     """x_t = sqrt(alphas_cumprod) * latents + sqrt(1 - alphas_cumprod) * noise (Ho et al. 2020, equation 4)."""
     kept = schedule.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
     return kept.sqrt() * latents + (1 - kept).sqrt() * noise
+
+
+def velocity(
+    schedule: NoiseSchedule,
+    latents: torch.Tensor,  # (batch, channels, height, width)
+    noise: torch.Tensor,  # same shape
+    timesteps: torch.Tensor,  # (batch,), whole numbers
+) -> torch.Tensor:
+    """v = sqrt(alphas_cumprod) * noise - sqrt(1 - alphas_cumprod) * latents.
+
+    Source: Salimans and Ho 2022, arXiv 2202.00512, section 4.
+    """
+    kept = schedule.alphas_cumprod[timesteps].view(-1, 1, 1, 1)
+    return kept.sqrt() * noise - (1 - kept).sqrt() * latents

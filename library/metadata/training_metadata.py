@@ -42,6 +42,25 @@ _SINGLE_DATASET_OPTIONS = (
 
 
 @dataclass(frozen=True)
+class ModelOrigin:
+    """Which base model or VAE it was."""
+
+    name_or_path: str
+    hashes: Future[ModelHashes] | None
+    """None if it came from a hub."""
+
+    def fields(self, kind: str) -> dict[str, str]:
+        if self.hashes is None:
+            return {f"ss_{kind}_name": self.name_or_path}
+        hashes = self.hashes.result()
+        return {
+            f"ss_{kind}_name": Path(self.name_or_path).name,
+            f"ss_{kind}_hash": hashes.short,
+            f"ss_new_{kind}_hash": hashes.full,
+        }
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What is known once a run is set up."""
 
@@ -56,9 +75,9 @@ class RunFacts:
     num_processes: int
     optimizer: str
     """Class and arguments, as in ss_optimizer"""
-    model_name_or_path: str
-    model_hashes: Future[ModelHashes] | None
-    """None for models that are no local file or folder"""
+    model: ModelOrigin
+    vae: ModelOrigin | None
+    """if it is another than the model's own"""
     thumbnail: str | None = None
     """URL, or data URL, of --metadata_thumbnail"""
 
@@ -110,14 +129,8 @@ class MetadataWriter:
         return fields
 
     def _model_fields(self) -> dict[str, Any]:
-        if self.facts.model_hashes is None:
-            return {"ss_sd_model_name": self.facts.model_name_or_path}
-        hashes = self.facts.model_hashes.result()
-        return {
-            "ss_sd_model_name": Path(self.facts.model_name_or_path).name,
-            "ss_sd_model_hash": hashes.short,
-            "ss_new_sd_model_hash": hashes.full,
-        }
+        fields = self.facts.model.fields("sd_model")
+        return fields if self.facts.vae is None else fields | self.facts.vae.fields("vae")
 
     def _dataset_fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = {

@@ -1,25 +1,14 @@
 """The protocol behind which every model family stands. The training loop knows nothing else of a model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import nn
 
+from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
+from library.models.clip_tokenizer import TokenizeForEach
 from library.models.family import ModelFamily
-
-
-@dataclass(frozen=True)
-class TextConditioning:
-    """Encoded captions, as the U-Net takes them."""
-
-    hidden_states: torch.Tensor
-    """(batch, tokens, width)"""
-
-    @staticmethod
-    def concatenate(parts: Sequence["TextConditioning"]) -> "TextConditioning":
-        return TextConditioning(torch.cat([part.hidden_states for part in parts]))
 
 
 @dataclass(frozen=True)
@@ -35,14 +24,6 @@ class NetworkViews:
         return self.text_encoders[0] if len(self.text_encoders) == 1 else list(self.text_encoders)
 
 
-@dataclass(frozen=True)
-class ModelPrecision:
-    """How the frozen model is loaded and kept."""
-
-    weights: torch.dtype
-    vae: torch.dtype
-
-
 class ModelAdapter(Protocol):
     """A base model, ready to be trained on top of. All of its own weights are frozen."""
 
@@ -52,15 +33,18 @@ class ModelAdapter(Protocol):
         """What networks are built on and applied to."""
         ...
 
-    def tokenize(self, captions: Sequence[str]) -> tuple[torch.Tensor, ...]:
-        """Token ids for each text encoder, (captions, length); runs in loader processes."""
-        ...
+    tokenize: TokenizeForEach
+    """Captions -> tokens for each text encoder; runs in loader processes."""
 
-    def encode_text(self, tokens: tuple[torch.Tensor, ...]) -> TextConditioning: ...
+    def encode_text(self, tokens: TokenizedCaptions) -> TextConditioning: ...
 
     def encode_images(self, pixels: torch.Tensor, posterior_draws: torch.Tensor) -> torch.Tensor:
         """uint8 (batch, 3, height, width) and standard normal draws of the latents' shape -> latents, float32,
-        scaled for the U-Net."""
+        scaled for the U-Net.
+
+        Raises:
+            NonFiniteLatentsError: the VAE gives none that could be used; says for which rows.
+        """
         ...
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
@@ -68,17 +52,40 @@ class ModelAdapter(Protocol):
         ...
 
     def predict(
-        self, noisy_latents: torch.Tensor, timesteps: torch.Tensor, conditioning: TextConditioning
+        self, noisy_latents: torch.Tensor, timesteps: torch.Tensor, text: TextConditioning, sizes: torch.Tensor
     ) -> torch.Tensor:
-        """What the U-Net says; same shape as `noisy_latents`."""
+        """What the U-Net says; same shape as `noisy_latents`.
+
+        Args:
+            sizes: (batch, 6) as conditioning.size_numbers gives them; families that know no sizes ignore them.
+        """
+        ...
+
+    def text_encoders(self) -> tuple[nn.Module, ...]:
+        """For a fingerprint of their weights."""
         ...
 
     def move_vae(self, device: torch.device) -> None: ...
 
-    def move_unet_and_text_encoders(self, device: torch.device) -> None: ...
+    def move_unet(self, device: torch.device) -> None: ...
+
+    def move_text_encoders(self, device: torch.device) -> None: ...
 
     def use_xformers(self) -> None:
         """Attention by the package xformers instead of PyTorch's own."""
         ...
 
-    def enable_gradient_checkpointing(self) -> None: ...
+    def enable_gradient_checkpointing(self, in_main_memory: bool) -> None:
+        """
+        Args:
+            in_main_memory: keep what the recomputation of the U-Net begins with in main memory.
+        """
+        ...
+
+    def store_in_eight_bits(self, text_encoders: bool, compute_dtype: torch.dtype) -> None:
+        """The U-Net's weights, and those of the text encoders if wanted, in 8 bits; before a network is applied."""
+        ...
+
+    def compile_blocks(self, backend: str) -> None:
+        """The repeated blocks of the U-Net; after a network was applied."""
+        ...

@@ -1,13 +1,17 @@
-"""Where a base model comes from, judged before anything heavy is imported."""
+"""Where a base model or a VAE comes from, judged before anything heavy is imported."""
 
 import re
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-MODEL_OPTION = "pretrained_model_name_or_path"
+from library.models.checkpoints.headers import PICKLED_EXTENSIONS, SAFETENSORS_EXTENSION
+from library.models.diffusers_layout import CONFIGURATION, UNET, VAE
 
-MODEL_EXTENSIONS = frozenset({".safetensors", ".ckpt", ".pt", ".pth", ".bin"})
+MODEL_OPTION = "pretrained_model_name_or_path"
+VAE_OPTION = "vae"
+
+MODEL_EXTENSIONS = PICKLED_EXTENSIONS | {SAFETENSORS_EXTENSION}
 _HUB_ID = re.compile(r"(?!.*(?:--|\.\.|\.git$))\w(?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
 """Owner and name by the hub's own rule; "./model" and "../model" are paths."""
 
@@ -27,15 +31,37 @@ class ModelSource:
 def find_model(name_or_path: str) -> ModelSource | str:
     """The source a user named, or a message that says why there is none."""
     path = Path(name_or_path).expanduser()
-    option = f"--{MODEL_OPTION} '{name_or_path}'"
-    if path.is_dir():
-        if (path / "unet").is_dir():
-            return ModelSource(SourceKind.FOLDER, str(path))
-        return f"{option} is a folder, but not a diffusers model: it has no sub-folder 'unet'"
+    if not path.is_dir():
+        return _find_file_or_hub(name_or_path, MODEL_OPTION)
+    if (path / UNET).is_dir():
+        return ModelSource(SourceKind.FOLDER, str(path))
+    return f"--{MODEL_OPTION} '{name_or_path}' is a folder, but not a diffusers model: it has no sub-folder '{UNET}'"
+
+
+def find_vae(name_or_path: str) -> ModelSource | str:
+    """The source a user named, or a message that says why there is none.
+
+    A folder's place is that of the VAE itself, whether the user named it or the diffusers model around it.
+    """
+    path = Path(name_or_path).expanduser()
+    if not path.is_dir():
+        return _find_file_or_hub(name_or_path, VAE_OPTION)
+    for folder in (path / VAE, path):
+        if (folder / CONFIGURATION).is_file():
+            return ModelSource(SourceKind.FOLDER, str(folder))
+    return (
+        f"--{VAE_OPTION} '{name_or_path}' is a folder without a VAE: "
+        f"it has neither a file '{CONFIGURATION}' nor a file '{VAE}/{CONFIGURATION}'"
+    )
+
+
+def _find_file_or_hub(name_or_path: str, option: str) -> ModelSource | str:
+    path = Path(name_or_path).expanduser()
+    named = f"--{option} '{name_or_path}'"
     if path.is_file():
         if path.suffix.lower() in MODEL_EXTENSIONS:
             return ModelSource(SourceKind.FILE, str(path))
-        return f"{option} is a file of an unknown kind; model files end in .safetensors or .ckpt"
+        return f"{named} is a file of an unknown kind; model files end in .safetensors or .ckpt"
     if _HUB_ID.fullmatch(name_or_path) and path.suffix.lower() not in MODEL_EXTENSIONS:
         return ModelSource(SourceKind.HUB, name_or_path)
-    return f"{option}: there is no such file or folder"
+    return f"{named}: there is no such file or folder"

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import nn
 
+from library.models.checkpoints.original_layout import unet_modules
+
 
 class ViewContainer(nn.Module):
     """Stands for a module of the model; everything but its children is the real module's."""
@@ -46,6 +48,49 @@ CHILD_ORDER: Mapping[str, tuple[str, ...]] = {"BasicTransformerBlock": ("attn1",
 def view_of_unet(unet: nn.Module) -> nn.Module:
     """The view of a diffusers U-Net with diffusers' child names, as SD 1.x and 2.x networks use them."""
     return _view(unet, UNET_CLASS_NAMES)
+
+
+def view_of_sdxl_unet(unet: nn.Module) -> nn.Module:
+    """The view of a diffusers U-Net with the child names of the original SDXL code, as SDXL networks use them."""
+    attention = [bool(getattr(block, "attentions", None)) for block in unet.down_blocks]
+    tree: dict[str, Any] = {}
+    for ours, theirs in unet_modules(attention):
+        module = _submodule(unet, ours)
+        if module is not None:
+            *parents, last = theirs.split(".")
+            place = tree
+            for parent in parents:
+                place = place.setdefault(parent, {})
+            place[last] = _view(module, UNET_CLASS_NAMES)
+    return _structure(tree, SDXL_UNET_CLASS, unet)
+
+
+SDXL_UNET_CLASS = "SdxlUNet2DConditionModel"
+
+_CLASS_BY_CHILD: Mapping[str, str] = {"in_layers": "ResnetBlock2D", "op": "Downsample2D", "conv": "Upsample2D"}
+"""Which class a level of the original structure has that diffusers does not: told by a child it has."""
+
+
+def _submodule(root: nn.Module, path: str) -> nn.Module | None:
+    try:
+        return root.get_submodule(path)
+    except AttributeError:
+        return None
+
+
+def _structure(tree: Mapping[str, Any], class_name: str, real: nn.Module | None = None) -> nn.Module:
+    """Containers for the levels that exist in the original structure only; they stand for nothing but the root."""
+    indexed = (nn.ModuleList,) if class_name == "ModuleList" else ()
+    container: ViewContainer = type(class_name, (ViewContainer, *indexed), {})()
+    for name, child in tree.items():
+        if isinstance(child, dict):
+            kind = next((kind for mark, kind in _CLASS_BY_CHILD.items() if mark in child), "ModuleList")
+            container.add_module(name, _structure(child, kind))
+        else:
+            container.add_module(name, child)
+    if real is not None:
+        container.stand_for(real)
+    return container
 
 
 def view_of_clip(text_encoder: nn.Module) -> nn.Module:

@@ -8,30 +8,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from library.options.findings import Finding, Given, Notice, Problem
+from library.options.model_combinations import MODEL_RULES
 from library.options.schema import Settings
-
-Given = frozenset[str]
 
 
 @dataclass(frozen=True)
 class Findings:
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Problem:
-    text: str
-
-
-@dataclass(frozen=True)
-class Notice:
-    """Accepted, but it has no effect or not the one that it seems to have."""
-
-    text: str
-
-
-Finding = Problem | Notice
 
 
 def check_combinations(settings: Settings, given: Given) -> Findings:
@@ -88,8 +73,6 @@ def _loading(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Notice("--persistent_data_loader_workers has no effect with --max_data_loader_n_workers 0")
     if "vae_batch_size" in given and not cached:
         yield Notice("--vae_batch_size has no effect without --cache_latents")
-    if settings.model.no_half_vae and settings.precision.mixed_precision == "no":
-        yield Notice("--no_half_vae has no effect with --mixed_precision no: everything is in float32")
 
 
 def _captions(settings: Settings, given: Given) -> Iterator[Finding]:
@@ -249,5 +232,5 @@ def _config(settings: Settings, given: Given) -> Iterator[Finding]:
 
 RULES = (
     _required, _dataset, _loading, _captions, _network, _optimizer, _schedule, _length, _saving, _previews, _logging,
-    _config,
+    _config, *MODEL_RULES,
 )  # fmt: skip

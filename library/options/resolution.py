@@ -27,6 +27,11 @@ class ResolvedOptions:
     warnings: tuple[str, ...] = ()
     """What is allowed, but probably not what the user thinks."""
 
+    @property
+    def given(self) -> frozenset[str]:
+        """Options that were written down anywhere, also to switch them off."""
+        return frozenset(name for name, origin in self.origins.items() if origin != DEFAULT)
+
     def values(self) -> dict[str, Any]:
         """Option name -> value."""
         return {name: getattr(getattr(self.settings, spec.group), name) for name, spec in all_options().items()}

@@ -17,7 +17,6 @@ from library.sampling.prompt_files import Prompt
 logger = logging.getLogger(__name__)
 
 FOLDER = "sample"
-DEFAULT_SIZE = 512
 DEFAULT_STEPS = 30
 DEFAULT_SCALE = 7.5
 SEED_LIMIT = 2**32
@@ -31,9 +30,15 @@ class PreviewPrompt:
     seed_was_given: bool
 
 
-def preview_prompts(prompts: Sequence[Prompt], default_sampler: str, run_seed: int) -> list[PreviewPrompt]:
+def preview_prompts(
+    prompts: Sequence[Prompt], default_sampler: str, default_size: int, run_seed: int, zero_terminal_snr: bool = False
+) -> list[PreviewPrompt]:
     """Prompts with their defaults. One without a seed gets one that stays the same over the run, so that
-    its pictures can be compared."""
+    its pictures can be compared.
+
+    Args:
+        default_size: pixels per side.
+    """
     completed = []
     for prompt in prompts:
         number = prompt["enum"]
@@ -41,12 +46,13 @@ def preview_prompts(prompts: Sequence[Prompt], default_sampler: str, run_seed: i
         request = PictureRequest(
             prompt=prompt["prompt"],
             negative_prompt=prompt.get("negative_prompt", ""),
-            width=prompt.get("width", DEFAULT_SIZE),
-            height=prompt.get("height", DEFAULT_SIZE),
+            width=prompt.get("width", default_size),
+            height=prompt.get("height", default_size),
             steps=prompt.get("sample_steps", DEFAULT_STEPS),
             scale=prompt.get("scale", DEFAULT_SCALE),
             sampler=prompt.get("sample_sampler", default_sampler),
             seed=prompt.get("seed", own_seed),
+            zero_terminal_snr=zero_terminal_snr,
         )
         completed.append(PreviewPrompt(number, request, "seed" in prompt))
     return completed

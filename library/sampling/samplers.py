@@ -5,6 +5,7 @@ from typing import Any
 from diffusers import DDIMScheduler, EulerAncestralDiscreteScheduler, EulerDiscreteScheduler
 
 from library.diffusion.noise_schedule import BETA_END, BETA_START, NUM_TIMESTEPS
+from library.models.family import VELOCITY
 
 _SHARED = {
     "num_train_timesteps": NUM_TIMESTEPS,
@@ -14,17 +15,23 @@ _SHARED = {
 }
 
 
-def build_sampler(name: str, prediction_type: str, steps: int) -> Any:
+def build_sampler(name: str, prediction_type: str, steps: int, zero_terminal_snr: bool = False) -> Any:
     """A fresh diffusers scheduler; its `set_timesteps` is still to be called. Unlike previews elsewhere, the
     predicted picture is never clipped to -1..1, since latents reach beyond that.
 
     Args:
         steps: how many will be taken.
+        zero_terminal_snr: begin at pure noise, as models trained with it need; only for velocity prediction, since
+            pure noise holds nothing that noise prediction could start from.
 
     Raises:
         ValueError: there is no sampler of that name.
     """
-    common = {**_SHARED, "prediction_type": "v_prediction" if prediction_type == "v" else prediction_type}
+    predicts_velocity = prediction_type == VELOCITY
+    common: dict[str, Any] = {**_SHARED, "prediction_type": "v_prediction" if predicts_velocity else prediction_type}
+    if zero_terminal_snr and predicts_velocity:
+        # the last timestep must be among those taken (Lin et al. 2023, arXiv 2305.08891, section 3.3)
+        common |= {"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}
     match name.removeprefix("k_"):
         case "ddim":
             # timesteps 1, 21, 41, ... as elsewhere; but with every timestep there are, the last would be 1000 of 0..999

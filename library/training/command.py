@@ -3,7 +3,6 @@
 import logging
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from library.atomic_files import write_text_atomically
 from library.console import is_main_process, set_up_console
@@ -17,9 +16,6 @@ from library.options.report import configuration_without_secrets, effective_conf
 from library.options.resolution import ResolvedOptions, resolve_options
 from library.training.preflight import check_run
 
-if TYPE_CHECKING:
-    from library.training.model_setup import LoadModel
-
 SUCCESS = 0
 USER_ERROR = 1
 INTERRUPTED = 130
@@ -28,22 +24,22 @@ logger = logging.getLogger(__name__)
 
 
 def run_training_command(
-    program: str, description: str, family: ModelFamily, load_model: "LoadModel", arguments: Sequence[str]
+    program: str, description: str, families: Sequence[ModelFamily], arguments: Sequence[str]
 ) -> int:
-    """Runs a training script. Returns the process's exit code."""
+    """Runs a training script for models of the given families. Returns the process's exit code."""
     resolved = resolve_options(build_parser(program, description), arguments)
     has_started = False
     try:
         set_up_console(resolved.settings.console)
         if resolved.settings.config.output_config:
             return _write_configuration(resolved)
-        plan = check_run(resolved, family)
+        plan = check_run(resolved, families)
         logger.info(effective_configuration(resolved))
         hide_unused_packages({find_optimizer(resolved.settings.optimizer).package} | _attention_packages(resolved))
         from library.training.setup import start_training  # imports torch: not before everything was checked
 
         has_started = True
-        path = start_training(plan, load_model)
+        path = start_training(plan)
     except UserError as error:
         # what was checked before is the same in every process; later, any of them may meet a damaged image
         if is_main_process() or has_started:

@@ -1,39 +1,84 @@
-"""Loads the base model, brings its parts where they have to be, and caches latents."""
+"""Loads the base model, brings its parts where they have to be, and prepares them as the options say."""
 
 import logging
-from collections.abc import Callable
 
 import torch
 
 from library.caching.latents_in_memory import encode_all
 from library.dataset.batch_preparation import LatentKey
 from library.errors import UserError
-from library.models.adapter import ModelAdapter, ModelPrecision
-from library.models.model_source import ModelSource
+from library.models.adapter import ModelAdapter
+from library.models.adapter_loading import load_model
+from library.models.family import ModelFamily
+from library.models.model_parts import ModelPrecision, ModelRequest, TextForm
+from library.models.text_chunks import TEXT_PER_CHUNK
+from library.options.groups import PrecisionOptions
 from library.options.schema import Settings
 from library.training.preflight import RunPlan
 
 logger = logging.getLogger(__name__)
 
-LoadModel = Callable[[ModelSource, ModelPrecision], ModelAdapter]
-
+CPU = torch.device("cpu")
 _DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
-def load_base_model(plan: RunPlan, load_model: LoadModel) -> ModelAdapter:
-    """The frozen model on the CPU, with the attention and checkpointing that the options ask for.
+def dtype_of(precision: PrecisionOptions) -> torch.dtype:
+    """In which the frozen model is kept and everything is computed."""
+    return _DTYPES[precision.mixed_precision]
+
+
+def load_base_model(plan: RunPlan, device: torch.device) -> ModelAdapter:
+    """The frozen model with the attention, precision and checkpointing that the options ask for.
 
     Raises:
-        UserError: the model is missing, damaged or of another family.
+        UserError: the model is damaged or incomplete.
     """
     settings = plan.resolved.settings
-    logger.info("loading %s", plan.source.place)
-    model = load_model(plan.source, _precision(settings))
+    logger.info("loading %s", plan.base.model.name)
+    model = load_model(_request(plan, device))
     if settings.attention.xformers:
         _use_xformers(model)
+    precision = settings.precision
+    if precision.fp8_base or precision.fp8_base_unet:
+        model.store_in_eight_bits(precision.fp8_base, compute_dtype=dtype_of(precision))
     if settings.training.gradient_checkpointing:
-        model.enable_gradient_checkpointing()
+        model.enable_gradient_checkpointing(in_main_memory=settings.memory.cpu_offload_checkpointing)
     return model
+
+
+def _request(plan: RunPlan, device: torch.device) -> ModelRequest:
+    settings = plan.resolved.settings
+    text, model = settings.text, settings.model
+    return ModelRequest(
+        source=plan.base.model.source,
+        family=plan.family,
+        precision=_precision(settings, plan.family, device),
+        device=device if _loads_to_device(settings) else CPU,
+        vae=None if plan.base.vae is None else plan.base.vae.source,
+        text=TextForm(
+            chunks=(text.max_token_length or TEXT_PER_CHUNK) // TEXT_PER_CHUNK,
+            weighted=text.weighted_captions,
+            clip_skip=model.clip_skip or 1,
+        ),
+        use_mmap=not model.disable_mmap_load_safetensors,
+        tokenizer_cache_dir=model.tokenizer_cache_dir,
+    )
+
+
+def _loads_to_device(settings: Settings) -> bool:
+    """Straight to the device, unless the parts are needed there one after another, or become smaller first."""
+    precision, cache = settings.precision, settings.cache
+    waits = cache.cache_latents or cache.caches_text or precision.fp8_base or precision.fp8_base_unet
+    return settings.memory.lowram or not waits
+
+
+def _precision(settings: Settings, family: ModelFamily, device: torch.device) -> ModelPrecision:
+    weights = dtype_of(settings.precision)
+    if settings.model.no_half_vae:
+        return ModelPrecision(weights, vae=torch.float32)
+    if weights is torch.float16 and family.vae_overflows_in_float16 and device.type == "cuda":
+        return ModelPrecision(weights, vae=torch.bfloat16 if torch.cuda.is_bf16_supported() else weights)
+    return ModelPrecision(weights, vae=weights)
 
 
 def _use_xformers(model: ModelAdapter) -> None:
@@ -51,25 +96,26 @@ def _use_xformers(model: ModelAdapter) -> None:
         ) from None
 
 
-def _precision(settings: Settings) -> ModelPrecision:
-    weights = _DTYPES[settings.precision.mixed_precision]
-    return ModelPrecision(weights, vae=torch.float32 if settings.model.no_half_vae else weights)
-
-
-def place_model(
+def cache_latents(
     plan: RunPlan, model: ModelAdapter, seed: int, device: torch.device, show_progress: bool
 ) -> dict[LatentKey, torch.Tensor] | None:
-    """Moves the model to the device. Returns the latents, if they are to be cached; the VAE then waits on the
-    CPU.
+    """Brings the VAE to the device. Returns the latents of all pictures, if they are to be cached.
 
     Raises:
         UserError: an image cannot be read or encoded.
     """
     cache = plan.resolved.settings.cache
-    latents = None
     model.move_vae(device)
-    if cache.cache_latents:
-        latents = encode_all(model, plan.datasets, cache.vae_batch_size, seed, device, show_progress)
-        model.move_vae(torch.device("cpu"))
-    model.move_unet_and_text_encoders(device)
+    if not cache.cache_latents:
+        return None
+    latents = encode_all(model, plan.datasets, cache.vae_batch_size, seed, device, show_progress)
+    if not plan.resolved.settings.memory.highvram:
+        model.move_vae(CPU)
+        free_device_memory(device)
     return latents
+
+
+def free_device_memory(device: torch.device) -> None:
+    """Gives back what parts that have left the device took there."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

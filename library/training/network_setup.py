@@ -84,14 +84,30 @@ def _ignore(text_encoders: Any, unet: Any) -> None:
 
 
 def _optimizer_groups(network: Any, rates: OptimizerOptions) -> tuple[list[dict[str, Any]], list[str]]:
-    text_encoder_lr = rates.text_encoder_lr[0] if rates.text_encoder_lr else None
-    try:
-        result = network.prepare_optimizer_params(text_encoder_lr, rates.unet_lr, rates.learning_rate)
-    except TypeError:  # older modules know no default rate
-        result = network.prepare_optimizer_params(text_encoder_lr, rates.unet_lr)
+    result = _ask_for_groups(network, rates)
     groups, descriptions = result if isinstance(result, tuple) else (result, None)
     if not groups:
         raise UserError("nothing would be trained: every learning rate is 0 or no layer of the model is adapted")
     # parameters may come as views of a dictionary, which cannot be copied or pickled
     groups = [{**group, "params": list(group["params"])} for group in groups]
     return groups, list(descriptions or (f"group{number}" for number in range(len(groups))))
+
+
+def _ask_for_groups(network: Any, rates: OptimizerOptions) -> Any:
+    """
+    Raises:
+        UserError: the module knows one rate for all text encoders, but different ones were given.
+    """
+    for_encoders = list(rates.text_encoder_lr or ())
+    if hasattr(network, "prepare_optimizer_params_with_multiple_te_lrs"):
+        return network.prepare_optimizer_params_with_multiple_te_lrs(for_encoders, rates.unet_lr, rates.learning_rate)
+    if len(set(for_encoders)) > 1:
+        raise UserError(
+            f"--text_encoder_lr {' '.join(map(str, for_encoders))}: the --network_module knows one rate for all text "
+            "encoders; give one"
+        )
+    for_all = for_encoders[0] if for_encoders else None
+    try:
+        return network.prepare_optimizer_params(for_all, rates.unet_lr, rates.learning_rate)
+    except TypeError:  # older modules know no default rate
+        return network.prepare_optimizer_params(for_all, rates.unet_lr)

@@ -5,11 +5,21 @@ from dataclasses import dataclass
 import torch
 
 from library.dataset.training_batch import TrainingBatch
+from library.diffusion.conditioning import TextConditioning
 from library.diffusion.losses import min_snr_weights, squared_error_per_image
-from library.diffusion.noise_schedule import NUM_TIMESTEPS, NoiseSchedule, add_noise, scaled_linear_schedule
+from library.diffusion.noise_schedule import (
+    NUM_TIMESTEPS,
+    NoiseSchedule,
+    add_noise,
+    scaled_linear_schedule,
+    velocity,
+    with_zero_terminal_snr,
+)
 from library.diffusion.noise_shaping import add_offset_noise
 from library.diffusion.timesteps import uniform_timesteps
+from library.errors import UserError
 from library.models.adapter import ModelAdapter
+from library.models.latent_codec import NO_FINITE_LATENTS, NonFiniteLatentsError
 from library.options.groups import LossOptions, NoiseOptions, TimestepOptions
 
 
@@ -18,6 +28,8 @@ class Objective:
     """Tables and strengths of the loss, on the device. A pure function of a batch."""
 
     schedule: NoiseSchedule
+    predicts_velocity: bool
+    """Otherwise the noise is the target."""
     noise_offset: float
     """0 = none"""
     lowest_timestep: int
@@ -33,27 +45,47 @@ class Objective:
             noise = add_offset_noise(noise, batch.draws.offset, self.noise_offset)
         timesteps = uniform_timesteps(batch.draws.timestep, self.lowest_timestep, self.timestep_limit)
         noisy = add_noise(self.schedule, latents, noise, timesteps)
-        prediction = model.predict(noisy, timesteps, model.encode_text(batch.tokens))
-        loss = squared_error_per_image(prediction, noise) * batch.loss_weights
+        prediction = model.predict(noisy, timesteps, text_of(model, batch), batch.sizes)
+        target = velocity(self.schedule, latents, noise, timesteps) if self.predicts_velocity else noise
+        loss = squared_error_per_image(prediction, target) * batch.loss_weights
         return loss if self.timestep_weights is None else loss * self.timestep_weights[timesteps]
 
 
 def latents_of(model: ModelAdapter, batch: TrainingBatch) -> torch.Tensor:
-    """The batch's cached latents, or those of its pictures."""
+    """The batch's cached latents, or those of its pictures.
+
+    Raises:
+        UserError: the VAE gives none that could be used; names the image.
+    """
     if batch.latents is not None:
         return batch.latents
     if batch.pixels is None:
         raise ValueError("a batch needs pixels or latents")
-    return model.encode_images(batch.pixels, batch.draws.posterior)
+    try:
+        return model.encode_images(batch.pixels, batch.draws.posterior)
+    except NonFiniteLatentsError as error:
+        raise UserError(f"image {batch.image_ids[error.rows[0]]}: {NO_FINITE_LATENTS}") from None
+
+
+def text_of(model: ModelAdapter, batch: TrainingBatch) -> TextConditioning:
+    """The batch's captions, encoded before or now."""
+    if batch.text is not None:
+        return batch.text
+    if batch.tokens is None:
+        raise ValueError("a batch needs tokens or encoded captions")
+    return model.encode_text(batch.tokens)
 
 
 def build_objective(
-    noise: NoiseOptions, timesteps: TimestepOptions, loss: LossOptions, device: torch.device
+    noise: NoiseOptions, timesteps: TimestepOptions, loss: LossOptions, predicts_velocity: bool, device: torch.device
 ) -> Objective:
     schedule = scaled_linear_schedule()
-    weights = min_snr_weights(schedule, loss.min_snr_gamma) if loss.min_snr_gamma else None
+    if noise.zero_terminal_snr:
+        schedule = with_zero_terminal_snr(schedule)
+    weights = min_snr_weights(schedule, loss.min_snr_gamma, predicts_velocity) if loss.min_snr_gamma else None
     return Objective(
         schedule=schedule.to(device),
+        predicts_velocity=predicts_velocity,
         noise_offset=noise.noise_offset or 0.0,
         lowest_timestep=timesteps.min_timestep or 0,
         timestep_limit=timesteps.max_timestep or NUM_TIMESTEPS,

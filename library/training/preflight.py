@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from library.dataset.scan import scan_dataset
 from library.errors import UserError
 from library.metadata.training_metadata import network_arguments
 from library.models.family import ModelFamily
-from library.models.model_source import ModelSource, find_model
 from library.optimizers.optimizer_choice import find_optimizer
 from library.options.dataset_settings import DatasetSettings, dataset_from_folders, datasets_from_file
 from library.options.groups.monitoring import SAMPLERS_PENDING
@@ -21,6 +21,7 @@ from library.options.resolution import ResolvedOptions
 from library.options.schema import all_options
 from library.sampling.prompt_files import Prompt, fields_without_effect, read_prompt_file
 from library.training.file_names import final_file
+from library.training.model_checks import BaseModel, check_model
 from networks.arguments import check_arguments
 from networks.module_lookup import require_module
 
@@ -32,22 +33,30 @@ class RunPlan:
     """A run that nothing is known to be wrong with."""
 
     resolved: ResolvedOptions
-    family: ModelFamily
-    source: ModelSource
+    base: BaseModel
     datasets: tuple[Dataset, ...]
     prompts: tuple[Prompt, ...]
     """for previews, as written"""
     output_dir: Path
 
+    @property
+    def family(self) -> ModelFamily:
+        return self.base.family
 
-def check_run(resolved: ResolvedOptions, family: ModelFamily) -> RunPlan:
+
+def check_run(resolved: ResolvedOptions, families: Sequence[ModelFamily]) -> RunPlan:
     """
+    Args:
+        families: what the script trains.
+
     Raises:
         UserError: with every problem that was found.
     """
     findings = Findings(list(resolved.problems), list(resolved.warnings))
-    source = _check_model(resolved, findings)
-    datasets = _check_datasets(resolved, family, findings)
+    base = check_model(resolved, families, findings)
+    family = base.family if base is not None else families[0]
+    # listing images may take long: not for a model that cannot be used
+    datasets = _check_datasets(resolved, family, findings, lists_images=base is not None)
     prompts = _check_prompts(resolved, findings)
     _check_network(resolved, findings)
     _check_packages(resolved, findings)
@@ -57,33 +66,26 @@ def check_run(resolved: ResolvedOptions, family: ModelFamily) -> RunPlan:
     output_dir = resolved.settings.saving.output_dir
     if output_dir is not None:
         _check_writable(output_dir, "output_dir", findings)
+    _check_text_cache(resolved, datasets, findings)
     for warning in findings.warnings:
         logger.warning(warning)
-    if findings.problems or not isinstance(source, ModelSource) or output_dir is None:
+    if findings.problems or base is None or output_dir is None:
         raise UserError(findings.problems)
-    return RunPlan(resolved, family, source, datasets, prompts, output_dir)
+    return RunPlan(resolved, base, datasets, prompts, output_dir)
 
 
-def _check_model(resolved: ResolvedOptions, findings: Findings) -> ModelSource | None:
-    name = resolved.settings.model.pretrained_model_name_or_path
-    if name is None:
-        return None
-    source = find_model(name)
-    if isinstance(source, str):
-        findings.problems.append(source)
-        return None
-    return source
-
-
-def _check_datasets(resolved: ResolvedOptions, family: ModelFamily, findings: Findings) -> tuple[Dataset, ...]:
+def _check_datasets(
+    resolved: ResolvedOptions, family: ModelFamily, findings: Findings, lists_images: bool
+) -> tuple[Dataset, ...]:
     settings = _dataset_settings(resolved, findings)
     datasets = []
     for index, dataset_settings in enumerate(settings):
         if dataset_settings.resolution is None:
             continue  # reported already
         _check_sizes(dataset_settings, family, findings)
-        datasets.append(scan_dataset(index, dataset_settings, findings))
-    if settings and not findings.problems and not any(dataset.num_train_images for dataset in datasets):
+        if lists_images:
+            datasets.append(scan_dataset(index, dataset_settings, findings))
+    if datasets and not findings.problems and not any(dataset.num_train_images for dataset in datasets):
         findings.problems.append(
             "there are no training images: all images are for regularisation, or have 0 repeats (num_repeats)"
         )
@@ -196,7 +198,7 @@ def _check_rates(resolved: ResolvedOptions, family: ModelFamily, findings: Findi
     if len(rates) > family.num_text_encoders:
         findings.problems.append(
             f"--text_encoder_lr: {len(rates)} rates were given, "
-            f"but {family.name} has {family.num_text_encoders} text encoder"
+            f"but {family.name} has {family.num_text_encoders} text encoder{'s' * (family.num_text_encoders > 1)}"
         )
 
 
@@ -207,6 +209,17 @@ def _check_files(resolved: ResolvedOptions, findings: Findings) -> None:
     logging_dir = resolved.settings.logging.logging_dir
     if logging_dir is not None:
         _check_writable(logging_dir, "logging_dir", findings)
+
+
+def _check_text_cache(resolved: ResolvedOptions, datasets: Sequence[Dataset], findings: Findings) -> None:
+    if resolved.settings.cache.cache_text_encoder_outputs_to_disk and datasets:
+        _check_writable(cache_folder(resolved, datasets), "cache_dir", findings)
+
+
+def cache_folder(resolved: ResolvedOptions, datasets: Sequence[Dataset]) -> Path:
+    """Where caches on disk are."""
+    given = resolved.settings.cache.cache_dir
+    return given if given is not None else datasets[0].settings.subsets[0].image_dir / ".cache"
 
 
 def _check_final_file(resolved: ResolvedOptions, findings: Findings) -> None:

@@ -29,6 +29,7 @@ class PreviewSchedule:
     output_name: str | None
     vae_home: torch.device
     """where the VAE waits while it is not needed"""
+    text_encoders_home: torch.device
 
     def at_first(self) -> None:
         if self.options.sample_at_first:
@@ -52,11 +53,12 @@ class PreviewSchedule:
         logger.info("drew %d of %d previews in %s", len(saved), len(mine), self.output_dir / FOLDER)
 
     def _draw_without_risk(self, prompts: Sequence[PreviewPrompt], moment: str) -> list[Path]:
-        """Leaves network and VAE as training needs them, even when memory ran out with the VAE half moved."""
+        """Leaves everything where training needs it, even when memory ran out half way."""
         device = self.accelerator.device
         self.network.eval()
         try:
             self.model.move_vae(device)
+            self.model.move_text_encoders(device)
             with self.accelerator.autocast():
                 return draw_previews(self.model, prompts, self.output_dir, self.output_name, moment, device)
         except Exception:
@@ -65,3 +67,4 @@ class PreviewSchedule:
         finally:
             self.network.train()
             self.model.move_vae(self.vae_home)
+            self.model.move_text_encoders(self.text_encoders_home)

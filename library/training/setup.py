@@ -17,15 +17,22 @@ from library.dataset.loading import BatchLoader, choose_loader
 from library.errors import UserError
 from library.metadata.model_hashes import hash_model_in_background
 from library.metadata.modelspec import as_data_url
-from library.metadata.training_metadata import MetadataWriter, RunFacts
+from library.metadata.training_metadata import MetadataWriter, ModelOrigin, RunFacts
 from library.models.adapter import ModelAdapter
-from library.models.model_source import SourceKind
+from library.models.block_compilation import check_backend
+from library.models.family import VELOCITY
 from library.optimizers.optimizer_choice import OptimizerChoice, choose_optimizer
 from library.optimizers.schedule import build_schedule
 from library.optimizers.schedule_lengths import schedule_notices
+from library.options.groups import PrecisionOptions
 from library.options.schema import Settings
 from library.sampling.previews import preview_prompts
-from library.training.model_setup import LoadModel, load_base_model, place_model
+from library.training.attention_kernels import attention_kernels
+from library.training.batch_schedule import BatchSchedule
+from library.training.caption_lengths import overlong_captions, overlong_prompts
+from library.training.half_precision_gradients import allow_half_gradients
+from library.training.model_checks import LocalModel
+from library.training.model_setup import CPU, cache_latents, dtype_of, load_base_model
 from library.training.network_setup import TrainableNetwork, build_network
 from library.training.objective import build_objective
 from library.training.optimization import OptimizerStep
@@ -34,6 +41,7 @@ from library.training.preview_schedule import PreviewSchedule
 from library.training.saving import NetworkSaver
 from library.training.step_counts import StepCounts, count_steps
 from library.training.summary import describe_run
+from library.training.text_cache_setup import CachedText, cache_text
 from library.training.tracking import log_folder, start_tracking
 from library.training.trainer import Trainer
 from networks.contract import import_network_module
@@ -53,13 +61,14 @@ class _Run:
     counts: StepCounts
     started_at: float
     """seconds since 1970"""
+    schedule: BatchSchedule
 
     @property
     def settings(self) -> Settings:
         return self.plan.resolved.settings
 
 
-def start_training(plan: RunPlan, load_model: LoadModel) -> Path | None:
+def start_training(plan: RunPlan) -> Path | None:
     """Trains what the plan says. Returns the final file, on the main process.
 
     Raises:
@@ -74,29 +83,37 @@ def start_training(plan: RunPlan, load_model: LoadModel) -> Path | None:
     for line in describe_run(plan, run.counts, run.accelerator.num_processes, run.seed):
         logger.info(line)
 
-    model = load_base_model(plan, load_model)
+    accelerator, device = run.accelerator, run.accelerator.device
+    if settings.attention.torch_compile:
+        check_backend(settings.attention.dynamo_backend)
+    model = load_base_model(plan, device)
+    _report_overlong_texts(plan, model)
     trainable = build_network(
         network_module, model, settings.network, settings.optimizer, plan.resolved.values(), run.seed,
         settings.training.gradient_checkpointing,
     )  # fmt: skip
+    if settings.attention.torch_compile:
+        model.compile_blocks(settings.attention.dynamo_backend)
     optimizer_step = _build_optimizer_step(run, model, trainable, optimizer_choice)
-    # encoding pictures takes long: only now that nothing can be wrong with the options any more
-    latents = place_model(plan, model, run.seed, run.accelerator.device, run.accelerator.is_main_process)
+    # encoding takes long: only now that nothing can be wrong with the options any more
+    latents = cache_latents(plan, model, run.seed, device, accelerator.is_main_process)
+    text = cache_text(plan, model, run.schedule, accelerator)
+    model.move_unet(device)
     plan.output_dir.mkdir(parents=True, exist_ok=True)
     start_tracking(run.accelerator, plan.resolved)
     trainer = Trainer(
         accelerator=run.accelerator,
-        datasets=plan.datasets,
-        loader=_build_loader(run, model, latents),
+        schedule=run.schedule,
+        loader=_build_loader(run, model, latents, text),
         optimizer_step=optimizer_step,
         before_epoch=trainable.before_epoch,
         descriptions=trainable.descriptions,
         counts=run.counts,
         saver=_build_saver(run, trainable, optimizer_choice),
-        previews=_build_previews(run, model, trainable, vae_waits_on_cpu=latents is not None),
-        seed=run.seed,
+        previews=_build_previews(run, model, trainable, latents is not None, text is not None),
     )
-    return trainer.train()
+    with attention_kernels(settings.attention.mem_eff_attn and not settings.attention.xformers):
+        return trainer.train()
 
 
 def _begin(plan: RunPlan) -> _Run:
@@ -116,7 +133,9 @@ def _begin(plan: RunPlan) -> _Run:
         settings.training.max_train_steps,
         settings.training.max_train_epochs,
     )
-    return _Run(plan, accelerator, _agree_on_seed(settings.training.seed), counts, started_at)
+    seed = _agree_on_seed(settings.training.seed)
+    schedule = BatchSchedule(plan.datasets, seed, counts, accelerator.num_processes)
+    return _Run(plan, accelerator, seed, counts, started_at, schedule)
 
 
 def _agree_on_seed(given: int | None) -> int:
@@ -130,13 +149,19 @@ def _build_optimizer_step(
     run: _Run, model: ModelAdapter, trainable: TrainableNetwork, choice: OptimizerChoice
 ) -> OptimizerStep:
     settings, accelerator = run.settings, run.accelerator
-    trainable.network.to(accelerator.device)
+    _place_network(trainable.network, accelerator, settings.precision)
     optimizer = choice.build(trainable.groups, settings.optimizer.learning_rate)
     return OptimizerStep(
         accelerator=accelerator,
         model=model,
         network=trainable.network,
-        objective=build_objective(settings.noise, settings.timesteps, settings.loss, accelerator.device),
+        objective=build_objective(
+            settings.noise,
+            settings.timesteps,
+            settings.loss,
+            predicts_velocity=model.family.prediction_type == VELOCITY,
+            device=accelerator.device,
+        ),
         optimizer=accelerator.prepare_optimizer(optimizer),
         schedule=build_schedule(settings.schedule, optimizer, run.counts.max_train_steps),
         max_grad_norm=settings.optimizer.max_grad_norm,
@@ -145,7 +170,35 @@ def _build_optimizer_step(
     )
 
 
-def _build_loader(run: _Run, model: ModelAdapter, latents: dict[LatentKey, torch.Tensor] | None) -> BatchLoader:
+def _place_network(network: torch.nn.Module, accelerator: Accelerator, precision: PrecisionOptions) -> None:
+    """On the device, and in the precision in which it is trained. Only parameters change it: alphas stay exact."""
+    network.to(accelerator.device)
+    if not (precision.full_fp16 or precision.full_bf16):
+        return
+    for parameter in network.parameters():
+        parameter.data = parameter.data.to(dtype_of(precision))
+    if precision.full_fp16:
+        allow_half_gradients(accelerator.scaler)
+
+
+def _report_overlong_texts(plan: RunPlan, model: ModelAdapter) -> None:
+    prompts = [
+        (f"prompt {prompt['enum'] + 1}", prompt[field])
+        for prompt in plan.prompts
+        for field in ("prompt", "negative_prompt")
+        if field in prompt
+    ]
+    for report in (
+        overlong_captions(plan.datasets, model.tokenize.count, model.tokenize.limit),
+        overlong_prompts(prompts, model.tokenize.for_prompts([]).count),
+    ):
+        if report:
+            logger.warning(report)
+
+
+def _build_loader(
+    run: _Run, model: ModelAdapter, latents: dict[LatentKey, torch.Tensor] | None, text: CachedText | None
+) -> BatchLoader:
     preparer = BatchPreparer(
         datasets=run.plan.datasets,
         seed=run.seed,
@@ -153,6 +206,8 @@ def _build_loader(run: _Run, model: ModelAdapter, latents: dict[LatentKey, torch
         tokenize=model.tokenize,
         prior_loss_weight=run.settings.loss.prior_loss_weight,
         cached_latents=latents,
+        cached_text=None if text is None else text.lookup,
+        caption_variants=None if text is None else text.variants,
     )
     options = run.settings.loader
     settings = choose_loader(
@@ -166,8 +221,6 @@ def _build_loader(run: _Run, model: ModelAdapter, latents: dict[LatentKey, torch
 
 def _build_saver(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice) -> NetworkSaver:
     plan = run.plan
-    # only the main process saves: the others need not read gigabytes
-    is_hashed = plan.source.kind is not SourceKind.HUB and run.accelerator.is_main_process
     thumbnail = run.settings.metadata.metadata_thumbnail
     facts = RunFacts(
         session_id=secrets.randbelow(_SEED_LIMIT),
@@ -178,25 +231,39 @@ def _build_saver(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice
         batches_per_epoch=run.counts.batches_per_process,
         num_processes=run.accelerator.num_processes,
         optimizer=choice.describe(),
-        model_name_or_path=plan.source.place,
-        model_hashes=hash_model_in_background(Path(plan.source.place)) if is_hashed else None,
+        model=_origin(plan.base.model, run.accelerator),
+        vae=None if plan.base.vae is None else _origin(plan.base.vae, run.accelerator),
         thumbnail=as_data_url(thumbnail) if thumbnail else None,
     )
     metadata = MetadataWriter(plan.resolved, plan.family, plan.datasets, facts)
     return NetworkSaver(trainable.network, run.settings.saving, plan.output_dir, metadata, run.counts.num_epochs)
 
 
+def _origin(model: LocalModel, accelerator: Accelerator) -> ModelOrigin:
+    # only the main process saves: the others need not read gigabytes
+    is_hashed = accelerator.is_main_process and not model.is_from_hub
+    return ModelOrigin(model.name, hash_model_in_background(Path(model.name)) if is_hashed else None)
+
+
 def _build_previews(
-    run: _Run, model: ModelAdapter, trainable: TrainableNetwork, vae_waits_on_cpu: bool
+    run: _Run, model: ModelAdapter, trainable: TrainableNetwork, latents_are_cached: bool, text_is_cached: bool
 ) -> PreviewSchedule:
-    options = run.settings.sampling
+    options, device = run.settings.sampling, run.accelerator.device
+    keeps_all = run.settings.memory.highvram
     return PreviewSchedule(
         accelerator=run.accelerator,
         model=model,
         network=trainable.network,
         options=options,
-        prompts=preview_prompts(run.plan.prompts, options.sample_sampler, run.seed),
+        prompts=preview_prompts(
+            run.plan.prompts,
+            options.sample_sampler,
+            run.plan.family.default_resolution,
+            run.seed,
+            run.settings.noise.zero_terminal_snr,
+        ),
         output_dir=run.plan.output_dir,
         output_name=run.settings.saving.output_name,
-        vae_home=torch.device("cpu") if vae_waits_on_cpu else run.accelerator.device,
+        vae_home=CPU if latents_are_cached and not keeps_all else device,
+        text_encoders_home=CPU if text_is_cached and not keeps_all else device,
     )

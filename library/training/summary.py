@@ -4,11 +4,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 from library.dataset.records import Dataset
+from library.models.family import VELOCITY
 from library.training.preflight import RunPlan
 from library.training.step_counts import StepCounts
 
 
 def describe_run(plan: RunPlan, counts: StepCounts, num_processes: int, seed: int) -> Iterator[str]:
+    target = "velocity" if plan.family.prediction_type == VELOCITY else "noise"
+    yield f"model: {plan.family.name}, which predicts {target}"
     for number, dataset in enumerate(plan.datasets, 1):
         yield f"dataset {number}: {_describe_images(dataset)}"
         for line in _describe_buckets(dataset):

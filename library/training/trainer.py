@@ -9,11 +9,10 @@ from pathlib import Path
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from library.dataset.batch_plan import batches_of_epoch, batches_of_process
 from library.dataset.loading import BatchLoader
-from library.dataset.records import Dataset
 from library.dataset.training_batch import TrainingBatch
 from library.errors import UserError
+from library.training.batch_schedule import BatchSchedule
 from library.training.loss_record import LossRecord
 from library.training.optimization import OptimizerStep, StepResult, accumulation_windows
 from library.training.preview_schedule import PreviewSchedule
@@ -29,7 +28,7 @@ class Trainer:
     """Runs the epochs and tells everybody when a step or an epoch is done. Knows no model and no network."""
 
     accelerator: Accelerator
-    datasets: tuple[Dataset, ...]
+    schedule: BatchSchedule
     loader: BatchLoader
     optimizer_step: OptimizerStep
     before_epoch: Callable[[], None]
@@ -39,7 +38,6 @@ class Trainer:
     counts: StepCounts
     saver: NetworkSaver
     previews: PreviewSchedule
-    seed: int
 
     def __post_init__(self) -> None:
         self._step = 0
@@ -68,9 +66,7 @@ class Trainer:
 
     def _load(self, epoch: int) -> Iterator[TrainingBatch]:
         """This process's batches of an epoch."""
-        batches = batches_of_epoch(self.datasets, self.seed, epoch)
-        mine = batches_of_process(batches, self.accelerator.process_index, self.accelerator.num_processes)
-        return self.loader.load(mine)
+        return self.loader.load(self.schedule.of_epoch(epoch, self.accelerator.process_index))
 
     def _after_step(self, result: StepResult, finished_epochs: int) -> None:
         self._step += 1

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from library.dataset.caption_rules import apply_caption_rules
+from library.dataset.caption_rules import apply_caption_rules, longest_caption
 from library.options.groups import CaptionOptions
 
 CAPTION = "sks cat, red hat, smile, park"
@@ -47,3 +47,19 @@ def test_tags_are_joined_with_what_separated_them():
 def test_secondary_separator_keeps_groups_together():
     results = {apply("a;;;b, c", shuffle_caption=True, secondary_separator=";;;", seed=seed) for seed in range(20)}
     assert results == {"a,b, c", "c, a,b"}
+
+
+@pytest.mark.parametrize(
+    ("caption", "rules", "expected"),
+    [
+        ("a,b,,c", {}, "a,b,,c"),
+        ("first\nsecond", {"caption_prefix": "pre"}, "pre first"),
+        ("a", {"caption_prefix": "pre", "caption_suffix": "post", "caption_dropout_rate": 1.0}, "pre a post"),
+        ("a, b", {"caption_dropout_every_n_epochs": 1}, "a, b"),
+        ("a,b,,c", {"caption_tag_dropout_rate": 1.0}, "a, b, c"),
+        ("a,b,,c", {"shuffle_caption": True, "keep_tokens": 1}, "a, b, c"),
+        ("a;;;b, c", {"secondary_separator": ";;;"}, "a,b, c"),
+    ],
+)
+def test_the_longest_caption_has_everything(caption, rules, expected):
+    assert longest_caption(caption, CaptionOptions(**rules)) == expected

@@ -13,6 +13,7 @@ from library.dataset.findings import Findings
 from library.dataset.folder_convention import find_folders
 from library.dataset.loading import BatchLoader, LoaderSettings, choose_loader
 from library.dataset.scan import scan_dataset
+from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
 from library.diffusion.latents import LatentLayout
 from library.errors import UserError
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
@@ -22,7 +23,7 @@ LAYOUT = LatentLayout(channels=4, pixels_per_cell=8)
 
 def tokenize(captions):
     """A stand-in: the length of each caption."""
-    return (torch.tensor([[len(caption)] for caption in captions]),)
+    return TokenizedCaptions((torch.tensor([[[len(caption)]] for caption in captions]),))
 
 
 def preparer_of(train_data_dir, batch_size=2, seed=5, **rules) -> BatchPreparer:
@@ -44,12 +45,13 @@ def by_exposure(preparer: BatchPreparer, batches, planned):
             draws = batch.draws
             found[exposure.record.image_id, exposure.number] = (
                 batch.captions[row],
-                batch.tokens[0][row],
+                batch.tokens.ids[0][row],
                 draws.noise[row],
                 draws.offset[row],
                 draws.posterior[row],
                 draws.timestep[row],
                 batch.pixels[row] if batch.pixels is not None else batch.latents[row],
+                batch.sizes[row],
             )
     return found
 
@@ -134,6 +136,68 @@ def test_cached_latents_are_found_by_image_and_flip(train_data_dir):
         expected = 10 * list(shape).index(image) + mirrored
         assert (parts[6] == expected).all()
         assert torch.equal(parts[2], with_pixels[image, exposure][2])
+
+
+def test_sizes_are_those_of_the_picture_as_it_is(tmp_path):
+    """Original height and width, top and left of the crop, height and width of the bucket; mirrored with it."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, size in (("wide", (200, 90)), ("tall", (64, 101)), ("square", (64, 70))):
+        Image.new("RGB", size).save(folder / f"{name}.png")
+    subsets = (SubsetSettings(image_dir=folder, class_tokens="x", num_repeats=8, flip_aug=True),)
+    settings = DatasetSettings(
+        resolution=(96, 96), enable_bucket=True, min_bucket_reso=64, max_bucket_reso=128, subsets=subsets
+    )
+    dataset = scan_dataset(0, settings, Findings())
+    placements = {record.path.stem: record.placement for record in dataset.records}
+    found = {}
+    for planned in batches_of_epoch([dataset], 1, 0):
+        batch = BatchPreparer((dataset,), 1, LAYOUT, tokenize, prior_loss_weight=1.0).prepare(planned)
+        assert batch.sizes.dtype == torch.int64
+        assert batch.sizes.shape == (1, 6)
+        found.setdefault(planned.exposures[0].record.path.stem, set()).add(tuple(batch.sizes[0].tolist()))
+    boxes = {name: (one.resized, one.bucket, one.crop) for name, one in placements.items()}
+    assert boxes == {
+        "wide": ((142, 64), (128, 64), (7, 0)),
+        "tall": ((81, 128), (64, 128), (8, 0)),
+        "square": ((64, 70), (64, 64), (0, 3)),
+    }
+    assert found == {
+        "wide": {(90, 200, 0, 7, 64, 128)},
+        "tall": {(101, 64, 0, 8, 128, 64), (101, 64, 0, 9, 128, 64)},
+        "square": {(70, 64, 3, 0, 64, 64)},
+    }
+
+
+def test_encoded_captions_take_the_place_of_tokens(train_data_dir):
+    """A stand-in for the cache: each caption's length as its encoding."""
+
+    def encoded(captions):
+        lengths = torch.tensor([float(len(caption)) for caption in captions])
+        return TextConditioning(lengths.view(-1, 1, 1), lengths.view(-1, 1))
+
+    preparer = preparer_of(train_data_dir)
+    with_text = replace(preparer, cached_text=encoded)
+    for planned in batches_of_epoch(preparer.datasets, 5, 0):
+        plain, batch = preparer.prepare(planned), with_text.prepare(planned)
+        assert (plain.text, batch.tokens) == (None, None)
+        assert batch.captions == plain.captions
+        assert batch.text.hidden_states[:, 0, 0].tolist() == [len(caption) for caption in plain.captions]
+        moved = batch.to(torch.device("meta"))
+        assert {moved.text.pooled.device.type, moved.sizes.device.type, moved.draws.noise.device.type} == {"meta"}
+        assert plain.to(torch.device("meta")).tokens.ids[0].device.type == "meta"
+
+
+def test_a_limited_number_of_variants(train_data_dir):
+    preparer = replace(preparer_of(train_data_dir), caption_variants=1)
+    captions = {}
+    for epoch in range(6):
+        for (image, _), parts in prepared(preparer, epoch).items():
+            captions.setdefault(image, set()).add(parts[0])
+    assert len(captions) == 5
+    assert all(len(variants) == 1 for variants in captions.values())
+    orders = {next(iter(variants)).split(", ")[1].startswith("tag") for variants in captions.values()}
+    assert orders == {True, False}, "the one variant is shuffled"
 
 
 def test_regularisation_images_weigh_less(tmp_path):

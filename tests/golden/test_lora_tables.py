@@ -1,19 +1,29 @@
-"""lora_forward.json and lora_keys_sd15.json: the arithmetic, names, shapes and order of LoRA tensors."""
+"""lora_forward.json and lora_keys_*.json: the arithmetic, names, shapes and order of LoRA tensors."""
 
 from collections import Counter
+from functools import cache
 
 import pytest
 import torch
 from torch import nn
 
-from library.models.network_view import view_of_clip, view_of_unet
+from library.models.adapter import NetworkViews
+from library.models.network_view import view_of_clip, view_of_sdxl_unet, view_of_unet
+from library.models.stable_diffusion.projections import project_by_convolution
 from networks.lora import LoRALayer, create_network
 from tests.golden.tables import numbered, table, tensors
-from tests.models.full_size import empty_sd15_text_encoder, empty_sd15_unet
+from tests.models.full_size import (
+    empty_sd15_text_encoder,
+    empty_sd15_unet,
+    empty_sd21_text_encoder,
+    empty_sd21_unet,
+    empty_sdxl_second_text_encoder,
+    empty_sdxl_unet,
+)
 
 FORWARD = table("lora_forward")
 FORWARD_TENSORS = tensors("lora_forward")
-KEYS = table("lora_keys_sd15")
+KEYS = {family: table(f"lora_keys_{family}") for family in ("sd15", "sd21", "sdxl")}
 
 
 def available_forward_cases():
@@ -52,15 +62,37 @@ def test_there_are_forward_cases():
 
 
 def available_variants():
-    return [variant for variant in KEYS["variants"] if not variant["network_args"]]
+    """Those without arguments that later networks bring."""
+    return [
+        (family, variant)
+        for family, keys in KEYS.items()
+        for variant in keys["variants"]
+        if not variant["network_args"]
+    ]
 
 
-@pytest.mark.parametrize(("name", "variant"), numbered(available_variants(), "name"))
-def test_file_keys_of_sd15(name, variant):
-    unet = view_of_unet(empty_sd15_unet())
-    text_encoder = view_of_clip(empty_sd15_text_encoder())
-    network = create_network(1.0, variant["network_dim"], variant["network_alpha"], None, text_encoder, unet)
-    network.apply_to(text_encoder, unet, variant["train_text_encoder"], variant["train_unet"])
+@cache
+def views_of(family: str) -> NetworkViews:
+    if family == "sdxl":
+        encoders = (view_of_clip(empty_sd15_text_encoder()), view_of_clip(empty_sdxl_second_text_encoder()))
+        return NetworkViews(view_of_sdxl_unet(empty_sdxl_unet()), encoders, nn.Identity())
+    unet, encoder = {
+        "sd15": (empty_sd15_unet, empty_sd15_text_encoder),
+        "sd21": (empty_sd21_unet, empty_sd21_text_encoder),
+    }[family]
+    built = unet()
+    project_by_convolution(built)
+    return NetworkViews(view_of_unet(built), (view_of_clip(encoder()),), nn.Identity())
+
+
+@pytest.mark.parametrize(
+    ("family", "variant"), available_variants(), ids=lambda value: value if isinstance(value, str) else value["name"]
+)
+def test_file_keys(family, variant):
+    views = views_of(family)
+    encoders = views.text_encoders_as_kohya()
+    network = create_network(1.0, variant["network_dim"], variant["network_alpha"], None, encoders, views.unet)
+    network.apply_to(encoders, views.unet, variant["train_text_encoder"], variant["train_unet"])
     assert len(network.unet_loras) == variant["modules"]["unet"]
     assert len(network.text_encoder_loras) == variant["modules"]["text_encoder"]
     state = network.state_dict()
@@ -71,5 +103,5 @@ def test_file_keys_of_sd15(name, variant):
     assert alphas == dict(variant["alpha_values"])
 
 
-def test_there_is_a_key_variant():
-    assert available_variants()
+def test_there_is_a_key_variant_of_each_family():
+    assert {family for family, _ in available_variants()} == {"sd15", "sd21", "sdxl"}

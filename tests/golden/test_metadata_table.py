@@ -11,8 +11,9 @@ from PIL import Image
 from library.dataset.batch_plan import count_batches
 from library.metadata.model_hashes import hash_model
 from library.metadata.modelspec import as_data_url, modelspec_fields
-from library.metadata.training_metadata import MetadataWriter, RunFacts
-from library.models.family import SD1
+from library.metadata.training_metadata import MetadataWriter, ModelOrigin, RunFacts
+from library.models.checkpoints.identification import Identity, ModelKind
+from library.models.family import SD1, SD2, SDXL, family_of_options
 from library.optimizers.optimizer_choice import choose_optimizer
 from library.options.command_line import build_parser
 from library.options.groups import MetadataOptions, TimestepOptions
@@ -83,15 +84,18 @@ def plan_of(run, folder: Path, monkeypatch):
     monkeypatch.chdir(folder)
     # tables hold arguments that our networks do not have yet; metadata show them all the same
     monkeypatch.setattr("library.training.preflight.check_arguments", lambda module, arguments: None)
+    kind = ModelKind.SD2 if "--v2" in run["options"] else ModelKind.SD1
+    # models stand for themselves: metadata show nothing of what is in them
+    monkeypatch.setattr("library.training.model_checks.inspect_model", lambda source, option: Identity(kind))
     parser = build_parser("train_network.py", "")
-    return check_run(resolve_options(parser, command_line(run["options"], folder)), SD1)
+    return check_run(resolve_options(parser, command_line(run["options"], folder)), (SD1, SD2))
 
 
 def facts_of(plan, started_at=0.5) -> tuple[RunFacts, int]:
     training = plan.resolved.settings.training
     counts = count_steps(count_batches(plan.datasets), 1, 1, training.max_train_steps, training.max_train_epochs)
     hashes: Future = Future()
-    hashes.set_result(hash_model(Path(plan.source.place)))
+    hashes.set_result(hash_model(Path(plan.base.model.source.place)))
     facts = RunFacts(
         session_id=123,
         started_at=started_at,
@@ -101,8 +105,8 @@ def facts_of(plan, started_at=0.5) -> tuple[RunFacts, int]:
         batches_per_epoch=counts.batches_per_process,
         num_processes=1,
         optimizer=choose_optimizer(plan.resolved.settings.optimizer).describe(),
-        model_name_or_path=plan.source.place,
-        model_hashes=hashes,
+        model=ModelOrigin(plan.base.model.name, hashes),
+        vae=None,
         thumbnail=thumbnail_of(plan.resolved.values()),
     )
     return facts, counts.steps_per_epoch
@@ -142,9 +146,26 @@ def test_metadata_of_a_run(name, run, tmp_path, monkeypatch):
                 assert comparable(key, found[key]) == comparable(key, value), key
 
 
-def test_most_runs_are_available():
-    assert len(available_runs()) >= 1
-    assert len(available_runs()) >= len(TABLE["runs"]) - 1
+def test_every_run_is_available():
+    assert len(available_runs()) == len(TABLE["runs"]) == 5
+
+
+def origin(path: str, hash_path: Path | None) -> ModelOrigin:
+    if hash_path is None:
+        return ModelOrigin(path, None)
+    hashes: Future = Future()
+    hashes.set_result(hash_model(hash_path))
+    return ModelOrigin(path, hashes)
+
+
+def test_another_vae_is_named(tmp_path):
+    """With the hashes of its own file; one from a hub has none."""
+    case = next(case for case in TABLE["model_hash"] if "length" in case)
+    file = recipe_file(tmp_path / "my vae.pt", case["length"], case["a"], case["b"])
+    assert origin(str(file), file).fields("vae") == {
+        "ss_vae_name": "my vae.pt", "ss_vae_hash": case["short"], "ss_new_vae_hash": case["long"],
+    }  # fmt: skip
+    assert origin("owner/vae", None).fields("vae") == {"ss_vae_name": "owner/vae"}
 
 
 @pytest.mark.parametrize(("name", "case"), numbered(TABLE["model_hash"]))
@@ -167,21 +188,18 @@ def test_network_hashes(name, case):
     assert hashes["sshs_legacy_hash"] == case["sshs_legacy_hash"]
 
 
-def available_fields():
-    pending = {"v2", "v_parameterization", "clip_skip"}
-    return [case for case in TABLE["title_and_fields"] if not case["sdxl"] and not pending & case["options"].keys()]
-
-
-@pytest.mark.parametrize(("name", "case"), numbered(available_fields()))
+@pytest.mark.parametrize(("name", "case"), numbered(TABLE["title_and_fields"]))
 def test_modelspec_fields(name, case):
     options = case["options"]
+    families = (SDXL,) if case["sdxl"] else (SD1, SD2)
     found = modelspec_fields(
-        SD1,
+        family_of_options(families, options.get("v2", False), options.get("v_parameterization", False)),
         MetadataOptions(**{key: value for key, value in options.items() if key.startswith("metadata_")}),
         TimestepOptions(**{key: value for key, value in options.items() if key.endswith("_timestep")}),
         options.get("output_name"),
         tuple(options["resolution"]) if "resolution" in options else None,
         saved_at=0.0,
+        clip_skip=options.get("clip_skip"),
         thumbnail=thumbnail_of(options),
     )
     assert found.keys() == case["modelspec"].keys()

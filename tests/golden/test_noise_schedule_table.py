@@ -1,44 +1,88 @@
-"""noise_schedule.json, the plain schedule: betas, signal shares, SNR, min-SNR weights, factors of add_noise."""
+"""noise_schedule.json: betas, signal shares, SNR, min-SNR weights, factors of add_noise and of the velocity target."""
 
 import pytest
 import torch
 
 from library.diffusion.losses import min_snr_weights
-from library.diffusion.noise_schedule import add_noise, scaled_linear_schedule
+from library.diffusion.noise_schedule import add_noise, scaled_linear_schedule, velocity, with_zero_terminal_snr
 from tests.golden.tables import table
 
 TABLE = table("noise_schedule")
-SCHEDULE = scaled_linear_schedule()
+SCHEDULES = {
+    "plain": scaled_linear_schedule(),
+    "zero_terminal_snr": with_zero_terminal_snr(scaled_linear_schedule()),
+}
+
+every_schedule = pytest.mark.parametrize("name", SCHEDULES)
 
 
-def expect(found: torch.Tensor, expected: list[float]) -> None:
-    torch.testing.assert_close(found, torch.tensor(expected), rtol=1e-5, atol=1e-7)
+def expect(found: torch.Tensor, expected: list[float], rtol: float = 1e-5) -> None:
+    torch.testing.assert_close(found, torch.tensor(expected), rtol=rtol, atol=1e-7)
 
 
+@every_schedule
 @pytest.mark.parametrize("quantity", ["beta", "alphas_cumprod", "snr"])
-def test_schedule(quantity):
+def test_schedule(name, quantity):
+    schedule = SCHEDULES[name]
     found = {
-        "beta": SCHEDULE.betas,
-        "alphas_cumprod": SCHEDULE.alphas_cumprod,
-        "snr": SCHEDULE.signal_to_noise,
+        "beta": schedule.betas,
+        "alphas_cumprod": schedule.alphas_cumprod,
+        "snr": schedule.signal_to_noise,
     }[quantity]
-    expect(found[TABLE["plain"]["timestep"]], TABLE["plain"][quantity])
+    # the changed betas are differences of float32 numbers near 1, and 1e-4 from the exact ones in the table as here
+    rounding = 3e-4 if (name, quantity) == ("zero_terminal_snr", "beta") else 1e-5
+    expect(found[TABLE[name]["timestep"]], TABLE[name][quantity], rounding)
 
 
-def test_checksums():
-    expected = TABLE["checksum"]["plain"]
-    assert SCHEDULE.betas.double().sum().item() == pytest.approx(expected["sum_beta"], rel=1e-6)
-    assert SCHEDULE.alphas_cumprod.double().sum().item() == pytest.approx(expected["sum_alphas_cumprod"], rel=1e-6)
+@every_schedule
+def test_betas_and_signal_shares_belong_together(name):
+    schedule = SCHEDULES[name]
+    expect(torch.cumprod(1 - schedule.betas, dim=0), schedule.alphas_cumprod.tolist(), 1e-4)
 
 
+@every_schedule
+def test_checksums(name):
+    schedule, expected = SCHEDULES[name], TABLE["checksum"][name]
+    assert schedule.betas.double().sum().item() == pytest.approx(expected["sum_beta"], rel=1e-6)
+    assert schedule.alphas_cumprod.double().sum().item() == pytest.approx(expected["sum_alphas_cumprod"], rel=1e-6)
+
+
+def test_the_snr_is_that_of_the_schedule():
+    """The tool we follow weights by the SNR from before the schedule was changed (reference fault "stale_snr")."""
+    fault, schedule = TABLE["reference_faults"]["stale_snr"], SCHEDULES["zero_terminal_snr"]
+    expect(schedule.signal_to_noise[fault["timestep"]], fault["belonging_to_schedule"])
+    expect(SCHEDULES["plain"].signal_to_noise[fault["timestep"]], fault["used_by_reference"])
+    snr = torch.tensor(fault["belonging_to_schedule"])
+    assert snr[-1] < 1e-7
+    noise, of_velocity = (min_snr_weights(schedule, 5, predicts_velocity)[fault["timestep"]] for predicts_velocity in (False, True))  # fmt: skip  # noqa: E501
+    expect(noise[:-1], (snr.clamp(max=5) / snr)[:-1].tolist())
+    expect(of_velocity, (snr.clamp(max=5) / (snr + 1)).tolist())
+    assert (noise[-1], of_velocity[-1]) == (1, 0), "at pure noise the former has its limit"
+
+
+@pytest.mark.parametrize("predicts_velocity", [False, True], ids=["noise", "velocity"])
 @pytest.mark.parametrize("entry", TABLE["weights"]["min_snr"], ids=lambda entry: f"gamma {entry['gamma']}")
-def test_min_snr(entry):
-    expect(min_snr_weights(SCHEDULE, entry["gamma"])[TABLE["weights"]["timestep"]], entry["noise"])
+def test_min_snr(entry, predicts_velocity):
+    found = min_snr_weights(SCHEDULES["plain"], entry["gamma"], predicts_velocity)
+    expect(found[TABLE["weights"]["timestep"]], entry["velocity" if predicts_velocity else "noise"])
 
 
-def test_add_noise_factors():
-    rows = TABLE["add_noise"]["plain"]
+@every_schedule
+def test_add_noise_and_velocity_factors(name):
+    schedule, rows = SCHEDULES[name], TABLE["add_noise"][name]
     timesteps = torch.tensor(rows["timestep"])
     one = torch.ones(len(timesteps), 1, 1, 1)
-    expect(add_noise(SCHEDULE, one, one * 0, timesteps).flatten(), rows["latent_factor"])
-    expect(add_noise(SCHEDULE, one * 0, one, timesteps).flatten(), rows["noise_factor"])
+    expect(add_noise(schedule, one, one * 0, timesteps).flatten(), rows["latent_factor"])
+    expect(add_noise(schedule, one * 0, one, timesteps).flatten(), rows["noise_factor"])
+    expect(velocity(schedule, one * 0, one, timesteps).flatten(), rows["latent_factor"])
+    expect(velocity(schedule, -one, one * 0, timesteps).flatten(), rows["noise_factor"])
+
+
+def test_the_whole_table_is_used():
+    """But for the weights of losses that are not available yet."""
+    unused = {"debiased_noise", "debiased_velocity", "v_scale"}
+    assert TABLE.keys() - {"description"} == {
+        "plain", "zero_terminal_snr", "weights", "add_noise", "checksum", "reference_faults",
+    }  # fmt: skip
+    assert TABLE["weights"].keys() == unused | {"timestep", "min_snr"}
+    assert TABLE["reference_faults"].keys() == {"stale_snr"}

@@ -4,9 +4,12 @@ import random
 from collections import Counter
 
 import pytest
+import torch
+from transformers import CLIPTokenizer
 
 from library.dataset.caption_rules import apply_caption_rules
 from library.models.clip_tokenizer import CaptionTokenizer, standard_clip_tokenizer
+from library.models.weighted_captions import split_by_weight
 from library.options.groups import CaptionOptions
 from library.options.schema import all_options
 from library.sampling.prompt_files import parse_prompts
@@ -73,13 +76,53 @@ def test_prompt_lines_that_the_reference_misreads(name, case):
         assert parse_prompts(case["text"], "txt") == []
 
 
+LENGTHS = ("75", "150", "225")
+ENCODERS = ("sd1", "te2")
+
+
 @pytest.fixture(scope="module")
-def tokenizer() -> CaptionTokenizer:
-    return CaptionTokenizer(standard_clip_tokenizer())
+def tokenizer() -> CLIPTokenizer:
+    return standard_clip_tokenizer()
 
 
-@pytest.mark.parametrize(("name", "case"), numbered(TOKENS["prompts"]))
-def test_tokens_of_sd1(name, case, tokenizer):
-    (chunk,) = case["75"]["sd1"]
-    expected = [token for entry in chunk for token in (([entry[0]] * entry[1]) if isinstance(entry, list) else [entry])]
-    assert tokenizer([case["text"]])[0].tolist() == expected
+def decoded(chunks):
+    """Without the table's run-length code."""
+    return [[value for entry in chunk for value in repeated(entry)] for chunk in chunks]
+
+
+def repeated(entry):
+    return [entry[0]] * entry[1] if isinstance(entry, list) else [entry]
+
+
+def caption_tokenizer(tokenizer, encoder: str, length: str, weighted: bool = False) -> CaptionTokenizer:
+    return CaptionTokenizer(tokenizer, encoder == "sd1", int(length) // 75, weighted)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_tokens(length, encoder, tokenizer):
+    texts = [case["text"] for case in TOKENS["prompts"]]
+    ids, weights = caption_tokenizer(tokenizer, encoder, length)(texts)
+    assert ids.shape == (20, int(length) // 75, 77)
+    assert weights is None
+    for row, case in zip(ids.tolist(), TOKENS["prompts"], strict=True):
+        assert row == decoded(case[length][encoder]), case["text"]
+
+
+@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_weighted_tokens(length, encoder, tokenizer):
+    texts = [case["text"] for case in TOKENS["weighted"]]
+    ids, weights = caption_tokenizer(tokenizer, encoder, length, weighted=True)(texts)
+    assert weights.shape == ids.shape == (12, int(length) // 75, 77)
+    for row, factors, case in zip(ids.tolist(), weights, TOKENS["weighted"], strict=True):
+        assert row == decoded(case[length][encoder]), case["text"]
+        expected = torch.tensor(decoded(case[length]["weights"]))
+        torch.testing.assert_close(factors, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "case"), numbered(TOKENS["weighted"]))
+def test_weighted_fragments(name, case):
+    found = split_by_weight(case["text"])
+    assert [text for text, _ in found] == [text for text, _ in case["fragments"]]
+    assert [weight for _, weight in found] == pytest.approx([weight for _, weight in case["fragments"]], abs=1e-6)

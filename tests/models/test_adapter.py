@@ -8,15 +8,27 @@ import pytest
 import torch
 from PIL import Image
 
-from library.models.adapter import TextConditioning
+from library.diffusion.conditioning import TextConditioning
 from library.models.clip_tokenizer import CaptionTokenizer
-from library.models.family import SD1
-from library.models.stable_diffusion.adapter import StableDiffusion1
+from library.models.family import FAMILIES, SD1, SDXL, ModelFamily
+from library.models.model_parts import ModelParts, ModelRequest
+from library.models.stable_diffusion.adapter import StableDiffusion
 from networks.lora import create_network
-from tests.models.tiny import tiny_adapter, tiny_pipeline, tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_vae
+from tests.models.tiny import (
+    IN_FULL,
+    NOWHERE,
+    tiny_adapter,
+    tiny_pipeline,
+    tiny_text_encoder,
+    tiny_tokenizer,
+    tiny_unet,
+    tiny_vae,
+)
+from tests.models.tiny_families import tiny_adapter_of
 
 CAPTIONS = ["a cat", "", "sks dog, Gemälde, 東京 🙂", "many words " * 40]
 SCALING_FACTOR = 0.18215
+NO_SIZES = torch.zeros(3, 6, dtype=torch.int64)
 
 
 @pytest.fixture(scope="module")
@@ -63,10 +75,11 @@ def test_prediction(adapter, pipeline):
     states = torch.randn(3, 77, 32, generator=generator(2))
     steps = torch.tensor([0, 500, 999])
     with torch.no_grad():
-        ours = adapter.predict(latents, steps, TextConditioning(states))
+        ours = adapter.predict(latents, steps, TextConditioning(states), NO_SIZES)
         theirs = pipeline.unet(latents, steps, encoder_hidden_states=states).sample
         one_by_one = [
-            adapter.predict(latents[[row]], steps[[row]], TextConditioning(states[[row]])) for row in range(3)
+            adapter.predict(latents[[row]], steps[[row]], TextConditioning(states[[row]]), NO_SIZES[[row]])
+            for row in range(3)
         ]
     assert ours.shape == latents.shape
     assert_equal(ours, theirs)
@@ -108,7 +121,7 @@ def test_decoded_values_stay_in_range(adapter):
 
 def test_a_vae_in_half_precision_gives_and_takes_float32():
     adapter, exact = tiny_adapter(), tiny_adapter()
-    adapter._vae.to(torch.bfloat16)
+    adapter._codec.vae.to(torch.bfloat16)
     pixels, draws = as_pixels([picture(64, 64, 3)]), torch.randn(1, 4, 8, 8, generator=generator(1))
     latents = adapter.encode_images(pixels, draws)
     assert latents.dtype == torch.float32
@@ -130,10 +143,13 @@ def test_autocast_leaves_a_float32_vae_in_float32(adapter):
 
 
 def test_tokens(adapter):
-    (tokens,) = adapter.tokenize(CAPTIONS)
+    tokenized = adapter.tokenize(CAPTIONS)
+    (in_chunks,) = tokenized.ids
+    assert tokenized.weights is None
+    assert in_chunks.dtype == torch.int64
+    assert in_chunks.shape == (4, 1, 77)
+    tokens = in_chunks[:, 0]
     start, end = len(tiny_tokenizer()) - 2, len(tiny_tokenizer()) - 1
-    assert tokens.dtype == torch.int64
-    assert tokens.shape == (4, 77)
     assert tokens[:, 0].tolist() == [start] * 4
     assert tokens[1].tolist() == [start] + [end] * 76
     assert tokens[0, :4].tolist() == [start, 320, 513, end]
@@ -144,10 +160,10 @@ def test_tokens(adapter):
 def test_loader_processes_are_sent_the_tokenizer_without_the_model(adapter):
     """Where processes are not forked, everything a worker needs is pickled."""
     message = pickle.dumps(adapter.tokenize)
-    weights = sum(p.numel() * 4 for p in (*adapter._unet.parameters(), *adapter._vae.parameters()))
+    weights = sum(p.numel() * 4 for p in (*adapter._unet.parameters(), *adapter._codec.vae.parameters()))
     assert len(message) < 100_000 < weights
-    (tokens,) = pickle.loads(message)(CAPTIONS)
-    assert torch.equal(tokens, adapter.tokenize(CAPTIONS)[0])
+    (tokens,) = pickle.loads(message)(CAPTIONS).ids
+    assert torch.equal(tokens, adapter.tokenize(CAPTIONS).ids[0])
 
 
 # ---- what is trained, and what is not
@@ -158,7 +174,8 @@ def test_everything_is_frozen():
     for model in (unet, text_encoder, vae):
         model.train()
         assert all(parameter.requires_grad for parameter in model.parameters())
-    StableDiffusion1(unet, text_encoder, vae, CaptionTokenizer(tiny_tokenizer()))
+    parts = ModelParts(unet, (text_encoder,), (CaptionTokenizer(tiny_tokenizer()),), vae)
+    StableDiffusion(ModelRequest(NOWHERE, SD1, IN_FULL), parts)
     counted = 0
     for model in (unet, text_encoder, vae):
         for parameter in model.parameters():
@@ -173,16 +190,16 @@ def test_pictures_leave_no_graph_but_predictions_may(adapter):
     assert not adapter.encode_images(as_pixels([picture(64, 64, 1)]), latents).requires_grad
     states = adapter.encode_text(adapter.tokenize(["a cat"]))
     assert not states.hidden_states.requires_grad
-    adapter.predict(latents, torch.tensor([1]), states).sum().backward()
+    adapter.predict(latents, torch.tensor([1]), states, NO_SIZES[:1]).sum().backward()
     assert latents.grad.abs().sum() > 0
     assert all(parameter.grad is None for parameter in adapter._unet.parameters())
 
 
-def adapter_with_network(checkpointing: bool):
+def adapter_with_network(family: ModelFamily, checkpointing: str):
     """An adapter with a network whose `up` matrices are not zero, so that every gradient matters."""
-    adapter = tiny_adapter()
-    if checkpointing:
-        adapter.enable_gradient_checkpointing()
+    adapter = tiny_adapter_of(family)
+    if checkpointing != "none":
+        adapter.enable_gradient_checkpointing(in_main_memory=checkpointing == "in main memory")
     views = adapter.views()
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(4)
@@ -191,67 +208,88 @@ def adapter_with_network(checkpointing: bool):
             layer.lora_up.weight.normal_(0, 0.05)
     network.apply_to(views.text_encoders_as_kohya(), views.unet, True, True)
     calls: Counter = Counter()
+    text_encoder = adapter.text_encoders()[0]
     for name, layer in {
-        "unet": adapter._unet.down_blocks[0].attentions[0].transformer_blocks[0].attn1.to_q,
-        "text encoder": adapter._text_encoder.encoder.layers[0].mlp.fc1,
+        "unet": adapter._unet.down_blocks[1].attentions[0].transformer_blocks[0].attn1.to_q,
+        "text encoder": getattr(text_encoder, "text_model", text_encoder).encoder.layers[0].mlp.fc1,
     }.items():
         layer.register_forward_hook(lambda *_, name=name: calls.update([name]))
     return adapter, network, calls
 
 
-def gradients_of(checkpointing: bool):
-    adapter, network, calls = adapter_with_network(checkpointing)
+def gradients_of(family: ModelFamily, checkpointing: str):
+    adapter, network, calls = adapter_with_network(family, checkpointing)
     conditioning = adapter.encode_text(adapter.tokenize(["a cat", "sks dog"]))
     # on the lowest level more than one cell must be left, or attention has nothing to choose from
     latents = torch.randn(2, 4, 16, 16, generator=generator(1))
-    prediction = adapter.predict(latents, torch.tensor([10, 800]), conditioning)
+    prediction = adapter.predict(latents, torch.tensor([10, 800]), conditioning, NO_SIZES[:2])
     prediction.square().mean().backward()
     gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
     return prediction.detach(), gradients, calls
 
 
-def test_gradient_checkpointing_changes_no_gradient():
-    prediction, gradients, calls = gradients_of(checkpointing=False)
-    again, recomputed, calls_again = gradients_of(checkpointing=True)
+@pytest.mark.parametrize("checkpointing", ["on the device", "in main memory"])
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_gradient_checkpointing_changes_no_gradient(family, checkpointing):
+    prediction, gradients, calls = gradients_of(family, "none")
+    again, recomputed, calls_again = gradients_of(family, checkpointing)
     assert calls == {"unet": 1, "text encoder": 1}
     assert calls_again == {"unet": 2, "text encoder": 2}, "nothing was recomputed"
     torch.testing.assert_close(again, prediction, rtol=0, atol=1e-6)
     assert gradients.keys() == recomputed.keys()
-    assert len(gradients) == 2 * (192 + 12)
+    unused = {name for name, gradient in gradients.items() if gradient is None}
+    if family is SDXL:
+        # the U-Net takes the penultimate layer of both encoders; only the second one's last layer has another use
+        assert len(gradients) == 2 * (192 + 24)
+        assert len(unused) == 2 * 6
+        assert all(name.startswith("lora_te1_text_model_encoder_layers_1_") for name in unused)
+    else:
+        assert len(gradients) == 2 * (192 + 12)
+        assert not unused
     for name, gradient in gradients.items():
-        assert gradient.abs().max() > 0, name
-        torch.testing.assert_close(recomputed[name], gradient, rtol=1e-5, atol=1e-9)
+        if name not in unused:
+            assert gradient.abs().max() > 0, name
+            torch.testing.assert_close(recomputed[name], gradient, rtol=1e-5, atol=1e-9)
 
 
 # ---- the rest of the protocol
 
 
-def test_moving_parts(adapter):
+def test_moving_parts():
     """The meta device shows what moved without needing a GPU."""
-    moved, meta = tiny_adapter(), torch.device("meta")
+    moved, meta = tiny_adapter_of(SDXL), torch.device("meta")
 
     def places() -> list[set[str]]:
-        models = (moved._unet, moved._text_encoder, moved._vae)
+        models = (moved._unet, *moved.text_encoders(), moved._codec.vae)
         return [{parameter.device.type for parameter in model.parameters()} for model in models]
 
     moved.move_vae(meta)
-    assert places() == [{"cpu"}, {"cpu"}, {"meta"}]
-    moved.move_unet_and_text_encoders(meta)
-    assert places() == [{"meta"}, {"meta"}, {"meta"}]
+    assert places() == [{"cpu"}, {"cpu"}, {"cpu"}, {"meta"}]
+    moved.move_unet(meta)
+    assert places() == [{"meta"}, {"cpu"}, {"cpu"}, {"meta"}]
+    moved.move_text_encoders(meta)
+    assert places() == [{"meta"}, {"meta"}, {"meta"}, {"meta"}]
 
 
 def test_views_and_family(adapter):
     views = adapter.views()
     assert adapter.family is SD1
     assert adapter._unet.config.in_channels == SD1.latents.channels
-    assert views.vae is adapter._vae
+    assert views.vae is adapter._codec.vae
     assert views.unet.conv_in is adapter._unet.conv_in
     assert len(views.text_encoders) == SD1.num_text_encoders == 1
     assert views.text_encoders_as_kohya() is views.text_encoders[0]
     assert adapter.views() is views
 
 
-def test_conditionings_are_joined_in_order():
+def test_conditionings_are_joined_in_order_and_taken_apart():
     first, second = torch.zeros(1, 77, 2), torch.ones(2, 77, 2)
     joined = TextConditioning.concatenate([TextConditioning(first), TextConditioning(second)])
     assert joined.hidden_states[:, 0, 0].tolist() == [0.0, 1.0, 1.0]
+    assert joined.pooled is None
+    parts = [TextConditioning(first, torch.zeros(1, 3)), TextConditioning(second, torch.tensor([[1.0] * 3, [2.0] * 3]))]
+    joined = TextConditioning.concatenate(parts)
+    assert joined.pooled[:, 0].tolist() == [0.0, 1.0, 2.0]
+    rows = joined.rows()
+    assert [row.hidden_states.shape for row in rows] == [(1, 77, 2)] * 3
+    assert [row.pooled.tolist() for row in rows] == [[[0.0] * 3], [[1.0] * 3], [[2.0] * 3]]

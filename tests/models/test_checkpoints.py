@@ -23,13 +23,16 @@ from diffusers.loaders.single_file_utils import (
 from safetensors.torch import save_file
 
 from library.errors import UserError
-from library.models.adapter import ModelPrecision
-from library.models.checkpoints import identification, original_layout
-from library.models.checkpoints.weights_file import read_weights
+from library.models.adapter_loading import load_model
+from library.models.checkpoints import original_layout, single_file, weights_file
+from library.models.checkpoints.identification import UNET_PREFIX, VAE_PREFIX, ModelKind
+from library.models.checkpoints.safe_unpickling import load_pickled_checkpoint
+from library.models.checkpoints.weights_file import WeightsFile
+from library.models.family import SD1
+from library.models.model_parts import ModelPrecision, ModelRequest
 from library.models.model_source import ModelSource, SourceKind
-from library.models.stable_diffusion import loading
 from tests.models.full_size import empty_sd15_unet
-from tests.models.loaded import FULL, OPTION, assert_weights, load, parts_of
+from tests.models.loaded import FULL, OPTION, assert_weights, check_and_load, load, parts_of
 from tests.models.tiny import (
     original_layout_weights,
     original_unet_name,
@@ -41,6 +44,7 @@ from tests.models.tiny import (
 )
 
 VOCABULARY = 300
+ATTENTION_LEVELS = (True, True, True, False)
 TEXT_LEVEL = "cond_stage_model.transformer.text_model."
 
 
@@ -57,7 +61,7 @@ def weights(models):
 @pytest.fixture(autouse=True)
 def small_tokenizer(monkeypatch):
     """Building the real one takes a fifth of a second and changes nothing here."""
-    monkeypatch.setattr(loading, "standard_clip_tokenizer", tiny_tokenizer)
+    monkeypatch.setattr(single_file, "standard_clip_tokenizer", tiny_tokenizer)
 
 
 # ---- the renaming, with diffusers' own conversion as the judge
@@ -65,8 +69,8 @@ def small_tokenizer(monkeypatch):
 
 def test_unet_names_are_those_that_diffusers_gives(models, weights):
     theirs = convert_ldm_unet_checkpoint(weights, dict(models["unet"].config))
-    unet = original_layout.extract(weights, original_layout.UNET_PREFIX)
-    ours, unknown = original_layout.rename(unet, original_layout.unet_modules(levels=4))
+    unet = original_layout.extract(weights, UNET_PREFIX)
+    ours, unknown = original_layout.rename(unet, original_layout.unet_modules(ATTENTION_LEVELS))
     assert unknown == []
     assert len(ours) == len(unet) == 684
     assert ours.keys() == theirs.keys() == models["unet"].state_dict().keys()
@@ -77,7 +81,7 @@ def test_unet_names_are_those_that_diffusers_gives(models, weights):
 
 def test_vae_names_are_those_that_diffusers_gives(models, weights):
     theirs = convert_ldm_vae_checkpoint(weights, dict(models["vae"].config))
-    vae = original_layout.extract(weights, original_layout.VAE_PREFIX)
+    vae = original_layout.extract(weights, VAE_PREFIX)
     renamed, unknown = original_layout.rename(vae, original_layout.vae_modules(levels=4, encoder_layers=1))
     ours = original_layout.flatten_attention_convolutions(renamed)
     assert unknown == []
@@ -100,7 +104,7 @@ def test_full_size_names():
     """Layers that the tiny model does not have: more channel changes in the U-Net, more layers in the VAE."""
     unet = empty_sd15_unet()
     names = {original_unet_name(name): value for name, value in unet.state_dict().items()}
-    ours, unknown = original_layout.rename(names, original_layout.unet_modules(levels=4))
+    ours, unknown = original_layout.rename(names, original_layout.unet_modules(ATTENTION_LEVELS))
     assert unknown == []
     assert len(names) == 686
     assert ours.keys() == unet.state_dict().keys()
@@ -145,7 +149,7 @@ def test_names_that_belong_nowhere_are_told():
     tensor = torch.ones(1)
     renamed, unknown = original_layout.rename(
         {"time_embed.0.weight": tensor, "time_embed.1.weight": tensor, "control.weight": tensor, "x": tensor},
-        original_layout.unet_modules(levels=4),
+        original_layout.unet_modules(ATTENTION_LEVELS),
     )
     assert list(renamed) == ["time_embedding.linear_1.weight"]
     assert unknown == ["time_embed.1.weight", "control.weight", "x"]
@@ -190,10 +194,11 @@ def save(weights, path):
 @pytest.mark.parametrize("variant", [as_they_are, with_ema_and_constants, without_text_model_level])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("extension", [".safetensors", ".ckpt"])
-def test_a_single_file_gives_the_weights_it_was_made_of(tmp_path, models, weights, extension, dtype, variant):
+@pytest.mark.parametrize("use_mmap", [True, False], ids=["mapped", "at once"])
+def test_a_single_file_gives_the_weights_it_was_made_of(tmp_path, models, weights, use_mmap, extension, dtype, variant):
     content = {name: value.to(dtype) if value.is_floating_point() else value for name, value in weights.items()}
     path = save(variant(content), tmp_path / f"Modell für mich{extension}")
-    assert_weights(load(path), models, dtype)
+    assert_weights(load(path, use_mmap=use_mmap), models, dtype)
 
 
 def test_a_single_file_computes_what_the_model_computes(tmp_path, models, weights):
@@ -243,10 +248,44 @@ def test_precision(tmp_path, tiny_model, weights, precision, kind):
 
 def test_the_file_may_go_once_it_is_loaded(tmp_path, models, weights):
     """Weights are copied out of the memory-mapped file: a file that is written over must not change them."""
-    path = save(weights, tmp_path / "model.safetensors")
-    adapter = load(path)
-    path.write_bytes(b"\0" * path.stat().st_size)
-    assert_weights(adapter, models)
+    for extension in (".safetensors", ".ckpt"):
+        path = save(weights, tmp_path / f"model{extension}")
+        adapter = load(path)
+        path.write_bytes(b"\0" * path.stat().st_size)
+        assert_weights(adapter, models)
+
+
+# ---- reading tensors
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("run_bytes", [1, 200, 2**20])
+@pytest.mark.parametrize("use_mmap", [True, False], ids=["mapped", "at once"])
+@pytest.mark.parametrize("form", ["x.safetensors", "zip.ckpt", "legacy.ckpt"])
+def test_tensors_arrive_in_the_order_and_precision_asked_for(tmp_path, monkeypatch, form, use_mmap, run_bytes):
+    """However many times the file is mapped on the way."""
+    monkeypatch.setattr(weights_file, "RUN_BYTES", run_bytes)
+    content = {
+        "c": torch.arange(40.0).view(8, 5) / 7,
+        "a": torch.arange(30).half(),
+        "d": torch.tensor([3, 5], dtype=torch.int32),
+        "b": torch.tensor(0.1, dtype=torch.float64),
+        "unread": torch.ones(9),
+    }
+    path = tmp_path / form
+    if form == "x.safetensors":
+        save_file(content, path)
+    else:
+        torch.save(content, path, _use_new_zipfile_serialization=form == "zip.ckpt")
+    file = WeightsFile(path, "option", use_mmap)
+    assert file.shapes == {name: tuple(tensor.shape) for name, tensor in content.items()}
+    first, second = file.read(["d", "a"], torch.bfloat16, CPU), file.read(["c", "b"], torch.float32, CPU)
+    assert (list(first), list(second)) == (["d", "a"], ["c", "b"])
+    assert (first["d"].dtype, first["a"].dtype) == (torch.int32, torch.bfloat16), "whole numbers keep their type"
+    for name, tensor in (first | second).items():
+        assert torch.equal(tensor, content[name].to(tensor.dtype)), name
+    assert file.read([], torch.float32, CPU) == {}
 
 
 # ---- pickles
@@ -283,10 +322,11 @@ def lightning_checkpoint(monkeypatch, weights):
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
-def test_lightning_checkpoints_load_without_lightning(tmp_path, lightning_checkpoint, models, zipped):
+@pytest.mark.parametrize("use_mmap", [True, False], ids=["mapped", "at once"])
+def test_lightning_checkpoints_load_without_lightning(tmp_path, lightning_checkpoint, models, zipped, use_mmap):
     path = lightning_checkpoint(tmp_path / "last ép.ckpt", zipped)
     assert "pytorch_lightning" not in sys.modules
-    assert_weights(load(path), models)
+    assert_weights(load(path, use_mmap=use_mmap), models)
 
 
 class Payload:
@@ -337,8 +377,23 @@ PLACES = (
 )  # fmt: skip
 
 
+def read_header_and_tensors(path: Path, use_mmap: bool) -> dict[str, torch.Tensor]:
+    file = WeightsFile(path, "option", use_mmap)
+    return file.read(list(file.shapes), torch.float32, CPU)
+
+
+READERS = {
+    "mapped": lambda path: read_header_and_tensors(path, use_mmap=True),
+    "at once": lambda path: read_header_and_tensors(path, use_mmap=False),
+    # not protected by the header's reader, which refuses some files before
+    "alone, mapped": lambda path: load_pickled_checkpoint(path, mmap=True),
+    "alone, at once": lambda path: load_pickled_checkpoint(path, mmap=False),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_checkpoints_do_nothing_but_load(tmp_path, attack):
+def test_checkpoints_do_nothing_but_load(tmp_path, attack, reader):
     marker = tmp_path / "marker"
     path = tmp_path / "böse.ckpt"
     forms = [lambda content: torch.save(content, path)]
@@ -349,9 +404,10 @@ def test_checkpoints_do_nothing_but_load(tmp_path, attack):
         for write in forms:
             write(placed(place, payload(attack, marker)))
             try:
-                tensors = read_weights(path, "option")
-            except UserError as error:
-                assert str(path) in str(error)
+                tensors = READERS[reader](path)
+            except (UserError, ValueError) as error:
+                assert isinstance(error, ValueError) == reader.startswith("alone")
+                assert str(path) in str(error) or reader.startswith("alone")
             else:
                 assert list(tensors) == ["a"]
                 loaded += 1
@@ -402,21 +458,15 @@ def test_torchscript_programs_are_not_run(tmp_path):
         torch.jit.load(path)
         assert marker.exists(), "the attack would not work"
         marker.unlink()
-        with pytest.raises(UserError, match="TorchScript program") as caught:
-            read_weights(path, "option")
-    assert str(path) in str(caught.value)
+        for reader, read in READERS.items():
+            kind = ValueError if reader.startswith("alone") else UserError
+            with pytest.raises(kind, match="TorchScript program") as caught:
+                read(path)
+            assert str(path) in str(caught.value) or reader.startswith("alone")
     assert not marker.exists()
 
 
 # ---- files that are no model, or not a whole one
-
-
-def truncated(weights, extension):
-    def write(path):
-        save(weights, path)
-        path.write_bytes(path.read_bytes()[:-1000])
-
-    return write
 
 
 def without(*names):
@@ -452,30 +502,37 @@ NOT_A_MODEL = {
     "VAE": (only("first_stage_model."), "looks like a VAE alone"),
     "VAE with prefix": (only("first_stage_model.", "first_stage_model."), "looks like a VAE alone"),
     "SDXL": (added("conditioner.embedders.0.transformer.text_model.embeddings.token_embedding.weight"),
-             "looks like a Stable Diffusion XL model"),
-    "SDXL U-Net": (added("model.diffusion_model.label_emb.0.0.weight"), "looks like a Stable Diffusion XL model"),
-    "SD2": (added("cond_stage_model.model.token_embedding.weight"), "looks like a Stable Diffusion 2.x model"),
-    "SD2 U-Net": (reshaped(ATTENTION, (32, 1024)), "looks like a Stable Diffusion 2.x model"),
+             "looks like an SDXL model"),
+    "SDXL U-Net": (added("model.diffusion_model.label_emb.0.0.weight"), "looks like an SDXL model"),
+    "SD2": (added("cond_stage_model.model.token_embedding.weight"), "looks like an SD 2.x model"),
+    "SD2 U-Net": (reshaped(ATTENTION, (32, 1024)), "looks like an SD 2.x model"),
     "U-Net of a folder": (lambda _: {"conv_in.weight": torch.ones(1), "down_blocks.0.x.weight": torch.ones(1)},
-                          "looks like no Stable Diffusion model that is known here"),
+                          "looks like a U-Net alone"),
     "embedding": (lambda _: {"emb_params": torch.ones(1, 8)},
-                  "looks like no Stable Diffusion model that is known here"),
-    "no VAE": (without_prefix("first_stage_model."), "is incomplete: it holds no tensors named first_stage_model.*"),
-    "no text encoder": (without_prefix("cond_stage_model."), "it holds no tensors named cond_stage_model.tran"),
+                  "looks like a textual inversion embedding, not a base model"),
+    "something else": (lambda _: {"x": torch.ones(1, 8)}, "looks like no Stable Diffusion model that is known here"),
+    "no VAE": (without_prefix("first_stage_model."),
+               "is incomplete: it looks like an SD 1.x model without VAE; name one with --vae"),
+    "no text encoder": (without_prefix("cond_stage_model."),
+                        "is incomplete: it looks like an SD 1.x model without text encoder; give a model that has"),
+    "no U-Net": (without_prefix("model."), "is incomplete: it looks like an SD 1.x model without U-Net; give a model"),
     "no time embedding": (without("time_embed.0.weight", "time_embed.0.bias"),
                           "2 tensors are missing, time_embedding.linear_1.weight among them"),
     "no first layer": (without("model.input_blocks.0.0.weight", "l.input_blocks.0.0.weight"),
                        "input_blocks.0.0.weight is missing"),
-    "no attention": (without("input_blocks.1.1.norm.weight"), "the layers of 129 tensors cannot be told"),
+    "no norm": (without("input_blocks.1.1.norm.weight"),
+                "1 tensors are missing, down_blocks.0.attentions.0.norm.weight among them"),
+    "no attention": (without("input_blocks.1.1.transformer_blocks.0.norm1.weight"),
+                     "the layers of 129 tensors cannot be told"),
     "no VAE level": (without("encoder.down.3.block.0.conv1.weight"), "the layers of 25 tensors cannot be told"),
     "no text layer": (without("encoder.layers.1.mlp.fc1.weight"), "the layers of 15 tensors cannot be told"),
     "another shape": (reshaped("first_stage_model.decoder.conv_out.bias", (7,)),
                       "size mismatch for decoder.conv_out.bias"),
     "no matrix": (reshaped("model.diffusion_model.input_blocks.0.0.weight", (7,)), "is incomplete"),
     "inpainting": (reshaped("model.diffusion_model.input_blocks.0.0.weight", (32, 9, 3, 3)),
-                   "its U-Net takes 9 channels instead of 4, as inpainting models do"),
+                   "looks like an inpainting model, whose U-Net takes 9 channels instead of 4"),
     "another text encoder": (lambda weights: {**weights, **widened_context(weights)},
-                             "its U-Net takes 48 text features but its text encoder gives 32"),
+                             "its U-Net takes 48 text features but its text encoders give 32"),
 }  # fmt: skip
 
 
@@ -496,21 +553,23 @@ def test_files_that_are_something_else(tmp_path, weights, case):
 
 def assert_refused(path, *expected):
     with pytest.raises(UserError) as caught:
-        load(path)
-    (problem,) = caught.value.problems
+        check_and_load(path)
+    problem, *others = caught.value.problems
     for part in (f"{OPTION} '{path}'", *expected):
         assert part in problem
-    assert "\n" not in problem
+    for text in (problem, *others):
+        assert text.startswith(f"{OPTION} '{path}'")
+        assert "\n" not in text
 
 
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("empty.safetensors", b"", "damaged or not a safetensors file"),
+        ("empty.safetensors", b"", "the file is empty; download it again"),
         ("text.safetensors", b"This is what a login page says. " * 40, "damaged or not a safetensors file"),
         ("pickle.safetensors", pickle.dumps({"a": 1}), "damaged or not a safetensors file"),
-        ("empty.ckpt", b"", "damaged or not a checkpoint"),
-        ("text.CKPT", b"<!DOCTYPE html>", "damaged or not a checkpoint"),
+        ("empty.ckpt", b"", "the file is empty; download it again"),
+        ("text.CKPT", b"<!DOCTYPE html>", "the file is a web page"),
         ("zeros.pt", bytes(500), "damaged or not a checkpoint"),
         ("number.bin", pickle.dumps(3), "damaged or not a checkpoint"),
     ],
@@ -527,7 +586,10 @@ def test_files_that_are_cut_short(tmp_path, weights, extension, part):
     path = save(weights, tmp_path / f"half a download{extension}")
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * part)])
-    assert_refused(path, "damaged or not a")
+    assert_refused(path, "the file is cut short")
+    source = ModelSource(SourceKind.FILE, str(path))
+    with pytest.raises(UserError, match="the file is "):
+        load_model(ModelRequest(source, SD1, FULL))
 
 
 @pytest.mark.parametrize("content", [torch.ones(3), {"a": 1}, [torch.ones(1)], {"a": {"b": torch.ones(1)}}], ids=str)
@@ -542,12 +604,25 @@ def test_a_file_that_is_gone(tmp_path):
     for extension in (".ckpt", ".safetensors"):
         source = ModelSource(SourceKind.FILE, str(path.with_suffix(extension)))
         with pytest.raises(UserError, match=f"{OPTION} '.*gone{extension}': .*No such file"):
-            loading.load_stable_diffusion_1(source, FULL)
+            load_model(ModelRequest(source, SD1, FULL))
 
 
-def test_every_description_can_be_the_verdict():
+def test_damage_that_the_header_does_not_show(tmp_path):
+    """A checkpoint that lacks the record of a tensor within an archive that is whole."""
+    path = tmp_path / "x.ckpt"
+    torch.save({"a": torch.full((1000,), 1.5)}, path)
+    content = path.read_bytes()
+    assert b"data/0" in content
+    path.write_bytes(content.replace(b"data/0", b"data/9"))
+    with pytest.raises(UserError, match=f"--option '{path}': the file is damaged or not a checkpoint"):
+        read_header_and_tensors(path, use_mmap=True)
+
+
+def test_the_kinds_that_people_mistake_for_models_are_refused_by_name():
     verdicts = {expected for _, expected in NOT_A_MODEL.values()}
-    for kind in (identification.NETWORK, identification.VAE_ONLY, identification.SDXL, identification.SD2):
-        assert f"looks like {kind}" in verdicts
-    assert f"looks like {identification.UNKNOWN}" in verdicts
-    assert identification.identify({"model.diffusion_model.x": torch.ones(1)}) == identification.SD1
+    kinds = (
+        ModelKind.NETWORK, ModelKind.VAE, ModelKind.SDXL, ModelKind.SD2, ModelKind.UNET, ModelKind.EMBEDDING,
+        ModelKind.INPAINTING, ModelKind.UNKNOWN,
+    )  # fmt: skip
+    for kind in kinds:
+        assert f"looks like {kind.value}" in verdicts

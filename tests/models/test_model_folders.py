@@ -1,7 +1,7 @@
 """Models in diffusers folders."""
 
+import json
 import shutil
-import types
 from pathlib import Path
 
 import pytest
@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from library.errors import UserError
-from library.models.stable_diffusion import loading
-from tests.models.loaded import OPTION, assert_weights, load, parts_of
+from library.models.family import SD2, SDXL
+from tests.models.loaded import OPTION, assert_weights, check_and_load, load, parts_of
 from tests.models.tiny import tiny_text_encoder, tiny_tokenizer, tiny_unet, tiny_vae
+from tests.models.tiny_families import save_tiny_folder
 
 
 @pytest.fixture
@@ -30,8 +31,8 @@ def test_a_folder_gives_its_weights(tiny_model):
     adapter = load(tiny_model)
     models = {"unet": tiny_unet(), "vae": tiny_vae(), "text_encoder": tiny_text_encoder(len(tiny_tokenizer()))}
     assert_weights(adapter, models)
-    (tokens,) = adapter.tokenize(["a cat"])
-    assert tokens[0].tolist() == tiny_tokenizer()("a cat", padding="max_length", max_length=77)["input_ids"]
+    (ids,) = adapter.tokenize(["a cat"]).ids
+    assert ids[0, 0].tolist() == tiny_tokenizer()("a cat", padding="max_length", max_length=77)["input_ids"]
 
 
 def test_folders_written_by_older_versions(folder, tiny_model):
@@ -67,8 +68,16 @@ PARTS = {
 }
 
 
+DAMAGE = {
+    "cut": "the file is cut short",
+    "text": "the file is a pointer of git-lfs",
+    "gone": "is incomplete: it looks like an SD 1.x model without ",
+    "incomplete": "cannot be loaded: 2 tensors of",
+}
+
+
 @pytest.mark.parametrize("part", PARTS)
-@pytest.mark.parametrize("damage", ["cut", "text", "gone", "incomplete"])
+@pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_folders(folder, part, damage):
     file = folder / PARTS[part]
     if damage == "cut":
@@ -80,10 +89,27 @@ def test_damaged_folders(folder, part, damage):
     else:
         change_weights(file, lambda weights: dict(list(weights.items())[2:]))
     with pytest.raises(UserError) as caught:
+        check_and_load(folder)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{OPTION} '{file if damage in ('cut', 'text') else folder}'")
+    assert DAMAGE[damage] in problem
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("damage", ["cut", "text", "gone"])
+def test_folders_that_are_damaged_after_they_were_looked_at(folder, part, damage):
+    """What the libraries that load say is passed on as one message."""
+    file = folder / PARTS[part]
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+    elif damage == "text":
+        file.write_text("version https://git-lfs.github.com/spec/v1\n" * 9)
+    else:
+        file.unlink()
+    with pytest.raises(UserError) as caught:
         load(folder)
     (problem,) = caught.value.problems
     assert problem.startswith(f"{OPTION} '{folder}' cannot be loaded: ")
-    assert ("2 tensors of" in problem) == (damage == "incomplete")
 
 
 @pytest.mark.parametrize("missing", ["the folder", "the files"])
@@ -93,34 +119,81 @@ def test_a_folder_without_tokenizer(folder, missing):
         shutil.rmtree(folder / "tokenizer")
     else:
         (folder / "tokenizer" / "tokenizer.json").unlink()
-    with pytest.raises(UserError, match="'tokenizer' is missing or empty"):
+    with pytest.raises(UserError, match=r"is incomplete: it looks like an SD 1\.x model without tokenizer"):
+        check_and_load(folder)
+    with pytest.raises(UserError, match=r"cannot be loaded: it holds neither tokenizer\.json nor vocab\.json"):
         load(folder)
 
 
 @pytest.mark.parametrize(
-    ("width", "channels", "expected"),
+    ("changes", "expected"),
     [
-        (1024, 4, "looks like a Stable Diffusion 2.x model"),
-        (32, 9, "takes 9 channels instead of 4"),
-        (64, 4, "takes 64 text features but its text encoder gives 32"),
+        ({"cross_attention_dim": 1024}, "looks like an SD 2.x model; add --v2"),
+        ({"in_channels": 9}, "looks like an inpainting model, whose U-Net takes 9 channels instead of 4"),
+        ({"addition_embed_type": "text_time"}, "looks like an SDXL model; train it with sdxl_train_network.py"),
     ],
 )
-def test_folders_of_other_models(folder, monkeypatch, width, channels, expected):
+def test_folders_of_other_models(folder, changes, expected):
+    file = folder / "unet" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(UserError) as caught:
+        check_and_load(folder)
+    assert str(caught.value).startswith(f"{OPTION} '{folder}' {expected}")
+
+
+def test_parts_that_do_not_belong_together(folder):
     shutil.rmtree(folder / "unet")
-    unet = tiny_unet(cross_attention_dim=width, in_channels=channels)
-    unet.save_pretrained(folder / "unet")
-    if width == 1024:
-        monkeypatch.setattr(loading, "CLIPTextModel", WideTextEncoder)
-    with pytest.raises(UserError, match=expected) as caught:
-        load(folder)
-    assert str(caught.value).startswith(f"{OPTION} '{folder}'")
+    tiny_unet(cross_attention_dim=64).save_pretrained(folder / "unet")
+    with pytest.raises(UserError) as caught:
+        check_and_load(folder)
+    expected = f"{OPTION} '{folder}': its U-Net takes 64 text features but its text encoders give 32"
+    assert caught.value.problems == (expected,)
 
 
-class WideTextEncoder:
-    """One of 1024 features would be slow to build; only its width is asked for."""
+# ---- other forms of the same weights
 
-    config = types.SimpleNamespace(hidden_size=1024)
 
-    @classmethod
-    def from_pretrained(cls, *_, **__):
-        return cls(), {"missing_keys": []}
+def as_half_precision_variant(folder: Path) -> None:
+    for name in PARTS.values():
+        file = folder / name
+        file.rename(file.with_name(f"{file.stem}.fp16.safetensors"))
+
+
+def as_pickles(folder: Path) -> None:
+    for name in PARTS.values():
+        file = folder / name
+        stem = "pytorch_model" if file.stem == "model" else file.stem
+        torch.save(load_file(file), file.with_name(f"{stem}.bin"))
+        file.unlink()
+
+
+def as_shards(folder: Path) -> None:
+    for name in PARTS.values():
+        file = folder / name
+        weights, place = load_file(file), {}
+        names = list(weights)
+        halves = (names[: len(names) // 2], names[len(names) // 2 :])
+        for number, half in enumerate(halves, start=1):
+            shard = f"{file.stem}-0000{number}-of-00002.safetensors"
+            save_file({one: weights[one] for one in half}, file.with_name(shard), {"format": "pt"})
+            place |= dict.fromkeys(half, shard)
+        index = {"metadata": {"total_size": 1}, "weight_map": place}
+        file.with_name(f"{file.stem}.safetensors.index.json").write_text(json.dumps(index))
+        file.unlink()
+
+
+@pytest.mark.parametrize("change", [as_half_precision_variant, as_pickles, as_shards])
+def test_other_forms_of_the_same_weights(folder, tiny_model, change):
+    expected = parts_of(load(tiny_model))
+    change(folder)
+    assert not any((folder / name).exists() for name in PARTS.values())
+    assert_weights(check_and_load(folder), expected)
+
+
+@pytest.mark.parametrize("family", [SD2, SDXL], ids=lambda family: family.name)
+def test_tokenizers_of_folders(tmp_path, family):
+    """Each encoder's own: what follows the end token differs."""
+    save_tiny_folder(family, tmp_path)
+    adapter, end = load(tmp_path, family=family), len(tiny_tokenizer()) - 1
+    endings = [ids[0, 0, -3:].tolist() for ids in adapter.tokenize(["a cat"]).ids]
+    assert endings == ([[0] * 3] if family is SD2 else [[end] * 3, [0] * 3])

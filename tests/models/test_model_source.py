@@ -1,10 +1,10 @@
-"""What a user may name as the base model."""
+"""What a user may name as the base model, or as its VAE."""
 
 from pathlib import Path
 
 import pytest
 
-from library.models.model_source import MODEL_EXTENSIONS, ModelSource, SourceKind, find_model
+from library.models.model_source import MODEL_EXTENSIONS, ModelSource, SourceKind, find_model, find_vae
 
 NAMES = ("model", "mit Leerzeichen und Ümläuten", "模型", "v1.5-pruned", "it's 100%")
 
@@ -120,3 +120,44 @@ def test_links(tmp_path):
     link.unlink()
     link.symlink_to("gone.safetensors")
     assert isinstance(find_model(str(link)), str)
+
+
+# ---- VAEs
+
+
+@pytest.mark.parametrize("extension", sorted(MODEL_EXTENSIONS))
+def test_vae_files(tmp_path, extension):
+    path = tmp_path / f"vae{extension}"
+    path.touch()
+    assert find_vae(str(path)) == ModelSource(SourceKind.FILE, str(path))
+
+
+@pytest.mark.parametrize(
+    ("files", "place"),
+    [(["config.json"], "."), (["vae/config.json"], "vae"), (["config.json", "vae/config.json"], "vae")],
+)
+def test_vae_folders(tmp_path, files, place):
+    folder = tmp_path / "Modell für mich"
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    assert find_vae(str(folder)) == ModelSource(SourceKind.FOLDER, str(folder / place))
+
+
+@pytest.mark.parametrize("content", [[], ["vae.safetensors"], ["unet/config.json", "vae/x"]])
+def test_folders_without_a_vae(tmp_path, content):
+    for name in content:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_vae(str(tmp_path)) == (
+        f"--vae '{tmp_path}' is a folder without a VAE: "
+        "it has neither a file 'config.json' nor a file 'vae/config.json'"
+    )
+
+
+def test_other_vaes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert find_vae("stabilityai/sd-vae-ft-mse") == ModelSource(SourceKind.HUB, "stabilityai/sd-vae-ft-mse")
+    assert find_vae("gone.vae.pt") == "--vae 'gone.vae.pt': there is no such file or folder"
+    Path("vae.zip").touch()
+    assert str(find_vae("vae.zip")).startswith("--vae 'vae.zip' is a file of an unknown kind")

@@ -1,4 +1,4 @@
-"""Tiny random models of the shape of SD 1.x, in every form in which users have models."""
+"""Tiny random models of the shape of SD 1.x, in every form in which users have models; others: tiny_families.py."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from transformers.utils.logging import disable_progress_bar
 
 from library.models.clip_tokenizer import CaptionTokenizer
-from library.models.stable_diffusion.adapter import StableDiffusion1
+from library.models.family import SD1
+from library.models.model_parts import ModelParts, ModelPrecision, ModelRequest
+from library.models.model_source import ModelSource, SourceKind
+from library.models.stable_diffusion.adapter import StableDiffusion
 
 WIDTHS = (32, 32, 64, 64)
 TEXT_WIDTH = 32
@@ -21,13 +24,16 @@ TEXT_LENGTH = 77
 _MERGES = (("c", "a"), ("ca", "t</w>"), ("d", "o"), ("do", "g</w>"), ("s", "k"), ("sk", "s</w>"), ("t", "a"))
 _START, _END = "<|startoftext|>", "<|endoftext|>"
 
+IN_FULL = ModelPrecision(torch.float32, torch.float32)
+NOWHERE = ModelSource(SourceKind.FOLDER, "a model that was never saved")
+
 Weights = dict[str, torch.Tensor]
 
 # The models are so small that more threads would only wait for each other.
 torch.set_num_threads(1)
 
 
-def _seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
+def seeded(seed: int, build: Callable[[], nn.Module]) -> nn.Module:
     """The same weights in every test and process, without touching the global generator.
 
     Vectors are changed too: norms start as ones and zeros, so that a mix-up of two would not show.
@@ -50,7 +56,7 @@ def tiny_unet(**changes: Any) -> UNet2DConditionModel:
         "attention_head_dim": 8,
         **changes,
     }
-    return _seeded(1, lambda: UNet2DConditionModel(**arguments))
+    return seeded(1, lambda: UNet2DConditionModel(**arguments))
 
 
 def tiny_vae() -> AutoencoderKL:
@@ -64,39 +70,57 @@ def tiny_vae() -> AutoencoderKL:
             sample_size=512,
         )
 
-    return _seeded(2, build)
+    return seeded(2, build)
 
 
-def clip_configuration(vocabulary: int) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=vocabulary,
-        hidden_size=TEXT_WIDTH,
-        intermediate_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=1,
-        max_position_embeddings=TEXT_LENGTH,
-        bos_token_id=vocabulary - 2,
-        eos_token_id=vocabulary - 1,
-        pad_token_id=vocabulary - 1,
-    )
+def clip_configuration(vocabulary: int, **changes: Any) -> CLIPTextConfig:
+    arguments = {
+        "hidden_size": TEXT_WIDTH,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 1,
+        "max_position_embeddings": TEXT_LENGTH,
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+        "pad_token_id": vocabulary - 1,
+        **changes,
+    }
+    return CLIPTextConfig(vocab_size=vocabulary, **arguments)
 
 
 def tiny_text_encoder(vocabulary: int) -> CLIPTextModel:
-    return _seeded(3, lambda: CLIPTextModel(clip_configuration(vocabulary)))
+    return seeded(3, lambda: CLIPTextModel(clip_configuration(vocabulary)))
 
 
-def tiny_tokenizer() -> CLIPTokenizer:
-    """CLIP's tokenizer with a handful of merges: nearly every byte is a token of its own."""
+def tiny_tokenizer(**changes: Any) -> CLIPTokenizer:
+    """CLIP's tokenizer with a handful of merges: nearly every byte is a token of its own. "!" has number 0."""
     symbols = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256), *range(256, 324))]
     joined = ["".join(pair) for pair in _MERGES]
     words = [*symbols, *(symbol + "</w>" for symbol in symbols), *joined, _START, _END]
     vocabulary = {word: number for number, word in enumerate(words)}
-    return CLIPTokenizer(vocab=vocabulary, merges=list(_MERGES), model_max_length=TEXT_LENGTH)
+    return CLIPTokenizer(vocab=vocabulary, merges=list(_MERGES), model_max_length=TEXT_LENGTH, **changes)
 
 
-def tiny_adapter() -> StableDiffusion1:
+def tiny_adapter() -> StableDiffusion:
     tokenizer = tiny_tokenizer()
-    return StableDiffusion1(tiny_unet(), tiny_text_encoder(len(tokenizer)), tiny_vae(), CaptionTokenizer(tokenizer))
+    parts = ModelParts(tiny_unet(), (tiny_text_encoder(len(tokenizer)),), (CaptionTokenizer(tokenizer),), tiny_vae())
+    return StableDiffusion(ModelRequest(NOWHERE, SD1, IN_FULL), parts)
+
+
+def scheduler(prediction_type: str) -> DDIMScheduler:
+    """
+    Args:
+        prediction_type: "epsilon" or "v_prediction".
+    """
+    return DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )
 
 
 def tiny_pipeline() -> StableDiffusionPipeline:
@@ -107,14 +131,7 @@ def tiny_pipeline() -> StableDiffusionPipeline:
         text_encoder=tiny_text_encoder(len(tokenizer)),
         tokenizer=tokenizer,
         unet=tiny_unet(),
-        scheduler=DDIMScheduler(
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            set_alpha_to_one=False,
-            steps_offset=1,
-        ),
+        scheduler=scheduler("epsilon"),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -129,14 +146,27 @@ def save_diffusers_folder(folder: Path) -> None:
 
 
 def original_layout_weights(unet: nn.Module, vae: nn.Module, text_encoder: nn.Module) -> Weights:
-    """The weights of a model in one dictionary, under the names of the original single files."""
-    named = {f"model.diffusion_model.{original_unet_name(name)}": value for name, value in unet.state_dict().items()}
-    for name, value in vae.state_dict().items():
-        is_attention_matrix = "mid_block.attentions" in name and value.ndim == 2
-        named[f"first_stage_model.{original_vae_name(name)}"] = value[..., None, None] if is_attention_matrix else value
+    """The weights of a model in one dictionary, under the names of the original single files of SD 1.x."""
+    named = original_unet_weights(unet) | original_vae_weights(vae)
     for name, value in text_encoder.state_dict().items():
         named[f"cond_stage_model.transformer.text_model.{name.removeprefix('text_model.')}"] = value
     return {name: value.detach().clone() for name, value in named.items()}
+
+
+def original_unet_weights(unet: nn.Module) -> Weights:
+    bottom_attends = bool(getattr(unet.up_blocks[0], "attentions", None))
+    return {
+        f"model.diffusion_model.{original_unet_name(name, bottom_attends)}": value
+        for name, value in unet.state_dict().items()
+    }
+
+
+def original_vae_weights(vae: nn.Module) -> Weights:
+    named = {}
+    for name, value in vae.state_dict().items():
+        is_attention_matrix = "mid_block.attentions" in name and value.ndim == 2
+        named[f"first_stage_model.{original_vae_name(name)}"] = value[..., None, None] if is_attention_matrix else value
+    return named
 
 
 def _apply(rules: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...], name: str) -> str:
@@ -151,6 +181,8 @@ def _apply(rules: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...], 
 _UNET_BLOCKS = (
     (r"^time_embedding\.linear_1\.", "time_embed.0."),
     (r"^time_embedding\.linear_2\.", "time_embed.2."),
+    (r"^add_embedding\.linear_1\.", "label_emb.0.0."),
+    (r"^add_embedding\.linear_2\.", "label_emb.0.2."),
     (r"^conv_in\.", "input_blocks.0.0."),
     (r"^conv_norm_out\.", "out.0."),
     (r"^conv_out\.", "out.2."),
@@ -162,10 +194,9 @@ _UNET_BLOCKS = (
     (r"^down_blocks\.(\d)\.downsamplers\.0\.conv\.", lambda m: f"input_blocks.{3 * int(m[1]) + 3}.0.op."),
     (r"^up_blocks\.(\d)\.resnets\.(\d)\.", lambda m: f"output_blocks.{3 * int(m[1]) + int(m[2])}.0."),
     (r"^up_blocks\.(\d)\.attentions\.(\d)\.", lambda m: f"output_blocks.{3 * int(m[1]) + int(m[2])}.1."),
-    # the first level of the way up has no attention, so that its upsampler moves one place ahead
-    (r"^up_blocks\.0\.upsamplers\.0\.conv\.", "output_blocks.2.1.conv."),
     (r"^up_blocks\.(\d)\.upsamplers\.0\.conv\.", lambda m: f"output_blocks.{3 * int(m[1]) + 2}.2.conv."),
 )
+_UPSAMPLER_WITHOUT_ATTENTION = ((r"^up_blocks\.0\.upsamplers\.0\.conv\.", "output_blocks.2.1.conv."),)
 _UNET_RESIDUAL_LAYERS = (
     (r"\.norm1\.(?=\w+$)", ".in_layers.0."),
     (r"\.conv1\.", ".in_layers.2."),
@@ -189,8 +220,15 @@ _VAE = (
 )
 
 
-def original_unet_name(name: str) -> str:
+def original_unet_name(name: str, bottom_attends: bool = False) -> str:
+    """
+    Args:
+        bottom_attends: the first level of the way up has attention, as in SDXL; otherwise its upsampler moves one place
+            ahead.
+    """
     residual = ".resnets." in name
+    if not bottom_attends:
+        name = _apply(_UPSAMPLER_WITHOUT_ATTENTION, name)
     name = _apply(_UNET_BLOCKS, name)
     return _apply(_UNET_RESIDUAL_LAYERS, name) if residual else name
 

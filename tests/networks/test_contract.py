@@ -217,7 +217,7 @@ def test_a_third_partys_module_in_the_working_directory(working_directory, tmp_p
 
     def prediction():
         conditioning = model.encode_text(model.tokenize(["a cat"]))
-        return model.predict(torch.ones(1, 4, 8, 8), torch.tensor([300]), conditioning)
+        return model.predict(torch.ones(1, 4, 8, 8), torch.tensor([300]), conditioning, torch.zeros(1, 6))
 
     before = prediction()
     groups = network.prepare_optimizer_params(None, None, 0.5)

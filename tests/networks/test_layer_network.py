@@ -19,6 +19,7 @@ UNET_LAYERS, TEXT_LAYERS = 192, 12
 LAYERS = UNET_LAYERS + TEXT_LAYERS
 RANK, ALPHA = 3, 2.0
 EXTENSIONS = (".safetensors", ".ckpt", ".pt")
+NO_SIZES = torch.zeros(1, 6, dtype=torch.int64)
 SOME_LAYER = "lora_unet_mid_block_attentions_0_proj_in"
 
 
@@ -44,8 +45,8 @@ class Setting:
     def weights(self) -> dict[str, torch.Tensor]:
         return {
             f"{part}.{name}": value
-            for part in ("_unet", "_text_encoder")
-            for name, value in getattr(self.model, part).state_dict().items()
+            for part, module in (("_unet", self.model._unet), ("_text_encoder", self.model.text_encoders()[0]))
+            for name, value in module.state_dict().items()
         }
 
     def create(self, apply=True, trained=True, train_text_encoder=True, train_unet=True, **options) -> LayerNetwork:
@@ -62,7 +63,7 @@ class Setting:
         model = self.model
         states = model.encode_text(model.tokenize(["a cat"])).hidden_states
         conditioning = type(model.encode_text(model.tokenize([""])))(self.states)
-        return states, model.predict(self.latents, torch.tensor([300]), conditioning)
+        return states, model.predict(self.latents, torch.tensor([300]), conditioning, NO_SIZES)
 
 
 def make_trained(network: LayerNetwork) -> None:
@@ -104,7 +105,7 @@ def test_training_moves_the_networks_own_parameters_and_no_others(setting):
     optimizer = torch.optim.AdamW(groups)
     latents = torch.randn(1, 4, 16, 16)
     states = setting.model.encode_text(setting.model.tokenize(["a cat, sks dog"]))
-    setting.model.predict(latents, torch.tensor([300]), states).square().mean().backward()
+    setting.model.predict(latents, torch.tensor([300]), states, NO_SIZES).square().mean().backward()
     optimizer.step()
     assert len(before) == 2 * LAYERS
     for name, parameter in network.named_parameters():
@@ -175,7 +176,7 @@ def test_a_part_with_rate_0_gets_no_gradients(setting):
     network.prepare_optimizer_params(0.0, 1e-3, 1e-3)
     states = setting.model.encode_text(setting.model.tokenize(["a cat"]))
     assert not states.hidden_states.requires_grad
-    setting.model.predict(setting.latents, torch.tensor([300]), states).sum().backward()
+    setting.model.predict(setting.latents, torch.tensor([300]), states, NO_SIZES).sum().backward()
     with_gradient = {name.split("_")[1] for name, one in network.named_parameters() if one.grad is not None}
     assert with_gradient == {"unet"}
     # the rates of a later call decide anew
@@ -563,7 +564,7 @@ def test_diffusers_loads_the_file_with_the_same_effect(setting, tmp_path, diffus
     network.save_weights(str(file), None, {"ss_network_module": "networks.lora"})
 
     pipeline = tiny_pipeline()
-    step, ids = torch.tensor([300]), setting.model.tokenize(["a cat"])[0]
+    step, ids = torch.tensor([300]), setting.model.tokenize(["a cat"]).ids[0][:, 0]
 
     @torch.no_grad()
     def theirs():

@@ -124,6 +124,43 @@ PROBLEMS = [
         "--output_config", "--output_config needs --config_file: the file to write",
         "--output_config --config_file new",
     ),
+    *(
+        Case(
+            f"--{option}",
+            "--cache_text_encoder_outputs needs --network_train_unet_only: "
+            "text encoders that are trained say something else at each step",
+            f"--{option} --network_train_unet_only",
+        )
+        for option in ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk")
+    ),
+    *(
+        Case(
+            f"--full_{name} --mixed_precision {other}",
+            f"--full_{name} needs --mixed_precision {name}, but it is {other}",
+            f"--full_{name} --mixed_precision {name}",
+        )
+        for name, others in (("fp16", ("no", "bf16")), ("bf16", ("no", "fp16")))
+        for other in others
+    ),
+    *(
+        Case(
+            f"--{name}",
+            f"--{name} needs --mixed_precision bf16 or fp16: what is kept in 8 bits is computed in 16",
+            f"--{name} --mixed_precision {precision}",
+        )
+        for name in ("fp8_base", "fp8_base_unet")
+        for precision in ("bf16", "fp16")
+    ),
+    *(
+        Case(
+            f"--{name} --mixed_precision bf16 --network_module lycoris.kohya {arguments}",
+            f"--{name} with --network_module lycoris.kohya: it may read the model's weights, which are not kept as "
+            "such in 8 bits; leave one of them out, or, for lycoris.kohya, give --network_args bypass_mode=True",
+            f"--{name} --mixed_precision bf16 --network_module lycoris.kohya --network_args bypass_mode=True",
+        )
+        for name in ("fp8_base", "fp8_base_unet")
+        for arguments in ("", "--network_args bypass_mode=False")
+    ),
 ]  # fmt: skip
 
 NOTICES = [
@@ -263,6 +300,51 @@ NOTICES = [
         )
         for words in ("log_prefix run", "log_tracker_name name", "log_config")
     ),
+    Case(
+        "--zero_terminal_snr",
+        "--zero_terminal_snr without --v_parameterization: at the last timestep there is nothing but noise, "
+        "from which a model that predicts noise learns nothing; previews leave it out",
+        "--zero_terminal_snr --v_parameterization",
+    ),
+    Case(
+        "--v2 --clip_skip 2", "--clip_skip 2 with --v2: SD 2.x models already leave out the last layer",
+        "--clip_skip 2",
+    ),
+    *(
+        Case(
+            "--text_encoder_cache_budget 2",
+            "--text_encoder_cache_budget has no effect without --cache_text_encoder_outputs",
+            f"--text_encoder_cache_budget 2 --{option} --network_train_unet_only",
+        )
+        for option in ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk")
+    ),
+    *(
+        Case(
+            f"--cache_dir c {words}", "--cache_dir has no effect without --cache_text_encoder_outputs_to_disk",
+            "--cache_dir c --cache_text_encoder_outputs_to_disk --network_train_unet_only",
+        )
+        for words in ("", "--cache_text_encoder_outputs --network_train_unet_only")
+    ),
+    Case(
+        "--full_bf16 --mixed_precision bf16",
+        "--full_bf16: bfloat16 has 8 significant bits, so that small updates of the network are lost; "
+        "without it, the network stays in float32 at little cost",
+        "--full_fp16 --mixed_precision fp16",
+    ),
+    Case(
+        "--fp8_base --fp8_base_unet --mixed_precision bf16",
+        "--fp8_base_unet has no effect, since --fp8_base includes the U-Net",
+        "--fp8_base --mixed_precision bf16",
+    ),
+    Case("--mem_eff_attn --xformers", "--mem_eff_attn has no effect, since --xformers is given", "--mem_eff_attn"),
+    Case(
+        "--dynamo_backend eager", "--dynamo_backend has no effect without --torch_compile",
+        "--dynamo_backend eager --torch_compile",
+    ),
+    Case(
+        "--cpu_offload_checkpointing", "--cpu_offload_checkpointing has no effect without --gradient_checkpointing",
+        "--cpu_offload_checkpointing --gradient_checkpointing",
+    ),
 ]  # fmt: skip
 
 
@@ -289,7 +371,7 @@ def test_notice(case):
 
 
 def test_every_rule_is_among_the_cases():
-    assert len(RULES) == 12
+    assert len(RULES) == 16
     triggered = set()
     for case in (*PROBLEMS, *NOTICES):
         resolved = resolve_complete(*case.words.split(), without=case.without)

@@ -34,7 +34,7 @@ def test_one_section_per_group_and_one_row_per_option():
     titles = [line[3:] for line in OPTIONS.splitlines() if line.startswith("## ")]
     assert titles == [model.title for model in option_groups().values()]
     rows = [line for line in OPTIONS.splitlines() if line.startswith("| `--")]
-    assert len(rows) == 196
+    assert len(rows) == 198
     assert {len(row(OPTIONS, f"--{name}")) for name in all_options()} == {5}
 
 
@@ -63,7 +63,8 @@ def test_one_section_per_group_and_one_row_per_option():
             "Warm-up in optimizer steps, as a share below 1, or as a percentage such as 10%.",
         ),
         ("optimizer_type", "text", "empty", "", None),
-        ("v2", "switch", "off", "", "The base model is SD 2.x. **Not available yet.**"),
+        ("v2", "switch", "off", "", "The base model is SD 2.x."),
+        ("debug_dataset", "switch", "off", "", "Show what would be trained, then stop. **Not available yet.**"),
         (
             "wandb_api_key", "text", "none", "",
             "Key of the service. Never written to a file or a log. **Not available yet.**",
@@ -77,7 +78,7 @@ def test_row_of_an_option(name, value, default, unit, meaning):
 
 
 def test_pending_options_are_marked_and_no_others():
-    assert len(all_options()) == 196
+    assert len(all_options()) == 198
     marked = {name for name in all_options() if "Not available yet" in row(OPTIONS, f"--{name}")[4]}
     assert marked == PENDING
 

@@ -45,14 +45,14 @@ def test_effective_configuration_shows_values_and_origins(tmp_path):
         "    output_dir = out  (command line)",
         "  Configuration file",
         f"    config_file = {path}  (command line)",
-        "  All others (187) have their defaults; see docs/options.md.",
+        "  All others (189) have their defaults; see docs/options.md.",
     ]
 
 
 def test_effective_configuration_with_defaults_shows_every_option():
     lines = effective_configuration(resolve_complete(), include_defaults=True).splitlines()
     rows = [line for line in lines if line.startswith("    ")]
-    assert len(rows) == 196
+    assert len(rows) == 198
     assert "    network_alpha = 1  (default)" in rows
     assert "All others" not in lines[-1]
 

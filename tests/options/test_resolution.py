@@ -79,10 +79,11 @@ def test_the_last_of_two_equal_options_wins():
 
 
 def test_a_refused_value_in_the_file_does_not_matter_when_the_command_line_overrides_it(tmp_path):
-    resolved = from_file(tmp_path, 'network_dim = "many"\nclip_skip = 2', "--network_dim", "8", "--clip_skip", "1")
-    # clip_skip is refused wherever it comes from, and named by the place that counts.
+    text = 'network_dim = "many"\nscale_weight_norms = 2'
+    resolved = from_file(tmp_path, text, "--network_dim", "8", "--scale_weight_norms", "1")
+    # scale_weight_norms is refused wherever it comes from, and named by the place that counts.
     assert resolved.problems == (
-        "--clip_skip: not available in this version yet (SD 2.x and v-prediction models); leave it out",
+        "--scale_weight_norms: not available in this version yet (weight norm scaling); leave it out",
     )
     assert resolved.settings.network.network_dim == 8
 
@@ -370,8 +371,8 @@ def test_unknown_keys_in_a_file(tmp_path, text, problem):
 def test_every_problem_is_reported_in_one_run(tmp_path):
     text = 'nettwork_dim = 4\nnetwork_alpha = "1"\nmasked_loss = true\nlearning_rate = -1\n'
     resolved = from_file(
-        tmp_path, text, "--learning_rate", "x", "--seed", "--stray=1", "word", "--lr_warmup_steps", "5", "--v2",
-        without=("--network_module",),
+        tmp_path, text, "--learning_rate", "x", "--seed", "--stray=1", "word", "--lr_warmup_steps", "5",
+        "--debug_dataset", without=("--network_module",),
     )  # fmt: skip
     file = "meine Einstellungen ü.toml"
     assert set(resolved.problems) == {
@@ -381,7 +382,7 @@ def test_every_problem_is_reported_in_one_run(tmp_path):
         f"{file}: network_alpha 1: must be a number",
         f"{file}: masked_loss: not available in this version yet (masked loss); leave it out",
         "--learning_rate x: must be a number",
-        "--v2: not available in this version yet (SD 2.x and v-prediction models); leave it out",
+        "--debug_dataset: not available in this version yet (the remaining dataset options); leave it out",
         "--network_module is missing: name what to train, usually --network_module networks.lora",
         "--lr_warmup_steps 5: the schedule 'constant' has no warm-up; use --lr_scheduler constant_with_warmup, "
         "or leave the warm-up out",
@@ -415,16 +416,21 @@ def test_pending_options_are_accepted_at_their_default(tmp_path, name):
     assert resolved.problems == ()
 
 
-@pytest.mark.parametrize("name", ["noise_offset_random_strength", "v2", "torch_compile"])
+@pytest.mark.parametrize("name", ["noise_offset_random_strength", "debug_dataset", "deepspeed"])
 def test_pending_switches_are_accepted_when_switched_off(name):
     assert resolve_complete(f"--no_{name}").problems == ()
 
 
 @pytest.mark.parametrize(
-    "line", ["adaptive_noise_scale = 0", "multires_noise_iterations = 0", 'vae = ""', "base_weights = []"]
+    "line", ["adaptive_noise_scale = 0", "multires_noise_iterations = 0", 'resume = ""', "base_weights = []"]
 )
 def test_pending_options_are_accepted_when_their_value_means_off(tmp_path, line):
     assert from_file(tmp_path, line).problems == ()
+
+
+def test_an_empty_text_stands_for_no_vae(tmp_path):
+    resolved = from_file(tmp_path, 'vae = ""')
+    assert (resolved.problems, resolved.settings.model.vae or None) == ((), None)
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,18 @@
 
 from pathlib import Path
 
-from library.models.adapter_loading import load_sd1
-from library.models.family import SD1
+from library.models.family import SD1, SD2, SDXL
 from library.training.command import run_training_command
 
 
 def train(*arguments: str | Path) -> int:
-    """Returns the exit code."""
-    return run_training_command("train_network.py", "", SD1, load_sd1, [str(argument) for argument in arguments])
+    """Runs train_network.py. Returns the exit code."""
+    return run_training_command("train_network.py", "", (SD1, SD2), [str(argument) for argument in arguments])
+
+
+def train_sdxl(*arguments: str | Path) -> int:
+    """Runs sdxl_train_network.py. Returns the exit code."""
+    return run_training_command("sdxl_train_network.py", "", (SDXL,), [str(argument) for argument in arguments])
 
 
 def least_arguments(model: Path, train_data_dir: Path, output_dir: Path) -> dict[str, str]:

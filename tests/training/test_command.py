@@ -18,7 +18,7 @@ def second_process(monkeypatch):
 
 
 def test_what_only_one_process_meets_is_said_by_it(capsys, arguments, second_process, monkeypatch):
-    def meet_a_damaged_image(plan, load_model):
+    def meet_a_damaged_image(plan):
         raise UserError("image 'b.png': it is damaged")
 
     monkeypatch.setattr("library.training.setup.start_training", meet_a_damaged_image)

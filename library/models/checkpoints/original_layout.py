@@ -1,18 +1,9 @@
-"""Names and architecture of models in the original (single-file) layout.
-
-Maps the original names of U-Net, VAE and CLIP text encoder to those of diffusers and transformers, and
-reads from the tensors' shapes what the models' configurations would have said.
-"""
+"""Names of models in the original (single-file) layout: those of U-Net and VAE as diffusers has them."""
 
 import re
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-
-UNET_PREFIX = "model.diffusion_model."
-VAE_PREFIX = "first_stage_model."
-TEXT_PREFIX = "cond_stage_model.transformer."
 
 LAYERS_PER_BLOCK = 2
 """Residual blocks of each U-Net level on the way down; one more on the way up."""
@@ -37,30 +28,45 @@ def extract(weights: Weights, prefix: str) -> dict[str, torch.Tensor]:
     return {name[len(prefix) :]: tensor for name, tensor in weights.items() if name.startswith(prefix)}
 
 
-def unet_modules(levels: int) -> Iterator[NamePair]:
-    """(diffusers, original) names of the U-Net's modules; all layers below a module keep their names."""
+def unet_modules(attention: Sequence[bool]) -> Iterator[NamePair]:
+    """(diffusers, original) names of the U-Net's modules; all layers below a module keep their names.
+
+    Args:
+        attention: for each level on the way down, whether it has attention.
+    """
     yield "time_embedding.linear_1", "time_embed.0"
     yield "time_embedding.linear_2", "time_embed.2"
+    yield "add_embedding.linear_1", "label_emb.0.0"
+    yield "add_embedding.linear_2", "label_emb.0.2"
     yield "conv_in", "input_blocks.0.0"
-    yield "conv_norm_out", "out.0"
-    yield "conv_out", "out.2"
+    for level in range(len(attention)):
+        yield from _level_down(level)
     yield from _resnet("mid_block.resnets.0", "middle_block.0")
     yield "mid_block.attentions.0", "middle_block.1"
     yield from _resnet("mid_block.resnets.1", "middle_block.2")
-    down, up = LAYERS_PER_BLOCK, LAYERS_PER_BLOCK + 1
-    for level in range(levels):
-        for layer in range(down):
-            original = f"input_blocks.{1 + level * (down + 1) + layer}"
-            yield from _resnet(f"down_blocks.{level}.resnets.{layer}", f"{original}.0")
-            yield f"down_blocks.{level}.attentions.{layer}", f"{original}.1"
-        yield f"down_blocks.{level}.downsamplers.0.conv", f"input_blocks.{(level + 1) * (down + 1)}.0.op"
-        for layer in range(up):
-            original = f"output_blocks.{level * up + layer}"
-            yield from _resnet(f"up_blocks.{level}.resnets.{layer}", f"{original}.0")
-            yield f"up_blocks.{level}.attentions.{layer}", f"{original}.1"
-        last = f"output_blocks.{level * up + up - 1}"
-        yield f"up_blocks.{level}.upsamplers.0.conv", f"{last}.1.conv"
-        yield f"up_blocks.{level}.upsamplers.0.conv", f"{last}.2.conv"
+    for level, has_attention in enumerate(reversed(attention)):
+        yield from _level_up(level, has_attention)
+    yield "conv_norm_out", "out.0"
+    yield "conv_out", "out.2"
+
+
+def _level_down(level: int) -> Iterator[NamePair]:
+    first = 1 + level * (LAYERS_PER_BLOCK + 1)
+    for layer in range(LAYERS_PER_BLOCK):
+        original = f"input_blocks.{first + layer}"
+        yield from _resnet(f"down_blocks.{level}.resnets.{layer}", f"{original}.0")
+        yield f"down_blocks.{level}.attentions.{layer}", f"{original}.1"
+    yield f"down_blocks.{level}.downsamplers.0.conv", f"input_blocks.{first + LAYERS_PER_BLOCK}.0.op"
+
+
+def _level_up(level: int, has_attention: bool) -> Iterator[NamePair]:
+    layers = LAYERS_PER_BLOCK + 1
+    for layer in range(layers):
+        original = f"output_blocks.{level * layers + layer}"
+        yield from _resnet(f"up_blocks.{level}.resnets.{layer}", f"{original}.0")
+        yield f"up_blocks.{level}.attentions.{layer}", f"{original}.1"
+    last = f"output_blocks.{level * layers + layers - 1}"
+    yield f"up_blocks.{level}.upsamplers.0.conv", f"{last}.{2 if has_attention else 1}.conv"
 
 
 def _resnet(diffusers: str, original: str) -> Iterator[NamePair]:
@@ -112,77 +118,4 @@ def flatten_attention_convolutions(vae: dict[str, torch.Tensor]) -> dict[str, to
     return {
         name: tensor.flatten(1) if ".attentions." in name and tensor.ndim == 4 else tensor
         for name, tensor in vae.items()
-    }
-
-
-def unet_configuration(unet: Weights, heads: int) -> dict[str, Any]:
-    """Arguments of diffusers' UNet2DConditionModel. Takes original names.
-
-    Raises:
-        KeyError: a tensor that tells the architecture is missing.
-    """
-    widths, has_attention = [], []
-    while f"input_blocks.{1 + len(widths) * 3}.0.out_layers.3.weight" in unet:
-        first = f"input_blocks.{1 + len(widths) * 3}"
-        widths.append(unet[f"{first}.0.out_layers.3.weight"].shape[0])
-        has_attention.append(f"{first}.1.norm.weight" in unet)
-    context = unet["middle_block.1.transformer_blocks.0.attn2.to_k.weight"].shape[1]
-    return {
-        "in_channels": unet["input_blocks.0.0.weight"].shape[1],
-        "out_channels": unet["out.2.weight"].shape[0],
-        "block_out_channels": tuple(widths),
-        "down_block_types": tuple("CrossAttnDownBlock2D" if has else "DownBlock2D" for has in has_attention),
-        "up_block_types": tuple("CrossAttnUpBlock2D" if has else "UpBlock2D" for has in reversed(has_attention)),
-        "layers_per_block": LAYERS_PER_BLOCK,
-        "cross_attention_dim": context,
-        "attention_head_dim": heads,
-        "use_linear_projection": unet["middle_block.1.proj_in.weight"].ndim == 2,
-        "sample_size": 64,
-    }
-
-
-def vae_configuration(vae: Weights, scaling_factor: float) -> dict[str, Any]:
-    """Arguments of diffusers' AutoencoderKL. Takes original names.
-
-    Raises:
-        KeyError: a tensor that tells the architecture is missing.
-    """
-    widths: list[int] = []
-    while f"encoder.down.{len(widths)}.block.0.conv1.weight" in vae:
-        widths.append(vae[f"encoder.down.{len(widths)}.block.0.conv1.weight"].shape[0])
-    layers = 0
-    while f"encoder.down.0.block.{layers}.conv1.weight" in vae:
-        layers += 1
-    return {
-        "block_out_channels": tuple(widths),
-        "layers_per_block": layers,
-        "down_block_types": ("DownEncoderBlock2D",) * len(widths),
-        "up_block_types": ("UpDecoderBlock2D",) * len(widths),
-        "latent_channels": vae["post_quant_conv.weight"].shape[0],
-        "scaling_factor": scaling_factor,
-        "sample_size": 512,
-    }
-
-
-def clip_configuration(text_encoder: Weights, head_width: int) -> dict[str, Any]:
-    """Arguments of transformers' CLIPTextConfig. Takes names without `text_model.`
-
-    Raises:
-        KeyError: a tensor that tells the architecture is missing.
-    """
-    vocabulary, width = text_encoder["embeddings.token_embedding.weight"].shape
-    layers = 0
-    while f"encoder.layers.{layers}.mlp.fc1.weight" in text_encoder:
-        layers += 1
-    return {
-        "vocab_size": vocabulary,
-        "hidden_size": width,
-        "intermediate_size": text_encoder["encoder.layers.0.mlp.fc1.weight"].shape[0],
-        "num_hidden_layers": layers,
-        "num_attention_heads": max(1, width // head_width),
-        "max_position_embeddings": text_encoder["embeddings.position_embedding.weight"].shape[0],
-        "hidden_act": "quick_gelu",
-        "bos_token_id": vocabulary - 2,
-        "eos_token_id": vocabulary - 1,
-        "pad_token_id": vocabulary - 1,
     }

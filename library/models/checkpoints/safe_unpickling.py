@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from library.models.checkpoints.inert_objects import Placeholder
+
 _TENSOR_MAKERS = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch", "Size"): torch.Size,
@@ -27,25 +29,6 @@ _STORAGES = frozenset(
         "IntStorage", "LongStorage", "ByteStorage", "BoolStorage", "UntypedStorage",
     }
 )  # fmt: skip
-
-
-class Placeholder:
-    """Stands for anything a checkpoint names that is not needed; takes whatever the pickle does to it."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None: ...
-
-    def __call__(self, *arguments: Any, **keywords: Any) -> "Placeholder":
-        return self
-
-    def __setstate__(self, state: Any) -> None: ...
-
-    def __setitem__(self, key: Any, value: Any) -> None: ...
-
-    def append(self, item: Any) -> None: ...
-
-    def extend(self, items: Any) -> None: ...
-
-    def add(self, item: Any) -> None: ...
 
 
 class RestrictedUnpickler(pickle.Unpickler):
@@ -72,6 +55,12 @@ class _RestrictedPickle:
         return RestrictedUnpickler(file, **keywords).load()
 
 
+def is_zip(path: Path) -> bool:
+    """Whether a checkpoint has the form that torch writes since release 1.6."""
+    with open(path, "rb") as file:
+        return torch.serialization._is_zipfile(file)
+
+
 def _is_program(path: Path) -> bool:
     """Whether torch.load would hand the file to torch.jit.load, which runs what is in it."""
     with open(path, "rb") as file:
@@ -83,10 +72,14 @@ def _is_program(path: Path) -> bool:
             return False  # a damaged archive: torch.load says so
 
 
-def load_pickled_checkpoint(path: Path) -> dict[str, torch.Tensor]:
+def load_pickled_checkpoint(path: Path, mmap: bool = False) -> dict[str, torch.Tensor]:
     """The tensors of a pickled checkpoint by name, on the CPU.
 
     A `state_dict` entry, as Lightning writes it, is unpacked.
+
+    Args:
+        mmap: map the file, so that tensors are read when they are used; without effect on files of the old form,
+            which cannot be mapped.
 
     Raises:
         OSError: the file cannot be opened.
@@ -95,7 +88,9 @@ def load_pickled_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     if _is_program(path):
         raise ValueError("the file is a TorchScript program, not a checkpoint; programs are not run")
     try:
-        content = torch.load(path, map_location="cpu", pickle_module=_RestrictedPickle(), weights_only=False)
+        content = torch.load(
+            path, map_location="cpu", pickle_module=_RestrictedPickle(), weights_only=False, mmap=mmap and is_zip(path)
+        )
     except Exception as error:  # noqa: BLE001 - a damaged pickle may fail in any way
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ValueError(f"the file is damaged or not a checkpoint ({reason})") from None

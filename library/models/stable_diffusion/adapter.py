@@ -1,80 +1,48 @@
-"""SD 1.x: one CLIP text encoder, noise prediction."""
+"""SD 1.x and 2.x: one CLIP text encoder."""
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from transformers import CLIPTextModel
 
-from library.models import family
-from library.models.adapter import NetworkViews, TextConditioning
-from library.models.clip_tokenizer import CaptionTokenizer, TokenizeForEach
-from library.models.network_view import view_of_clip, view_of_unet
-
-
-def _precision_as_loaded(vae: AutoencoderKL) -> torch.autocast:
-    """The trainer's autocast would run a float32 VAE (--no_half_vae) in half precision after all."""
-    return torch.autocast(vae.device.type, enabled=False)
+from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
+from library.errors import UserError
+from library.models.latent_diffusion_model import LatentDiffusionModel
+from library.models.model_parts import ModelParts, ModelRequest
+from library.models.network_view import view_of_unet
+from library.models.stable_diffusion.projections import project_by_convolution
+from library.models.text_chunks import flatten_chunks, join_chunks
 
 
-class StableDiffusion1:
+class StableDiffusion(LatentDiffusionModel):
     """Implements ModelAdapter."""
 
-    family = family.SD1
+    def __init__(self, request: ModelRequest, parts: ModelParts):
+        project_by_convolution(parts.unet)
+        super().__init__(request.family, parts, view_of_unet)
+        self._clip_skip = self._checked(request.text.clip_skip)
 
-    def __init__(
-        self,
-        unet: UNet2DConditionModel,
-        text_encoder: CLIPTextModel,
-        vae: AutoencoderKL,
-        tokenizer: CaptionTokenizer,
-    ):
-        self._unet = unet
-        self._text_encoder = text_encoder
-        self._vae = vae
-        self.tokenize = TokenizeForEach((tokenizer,))
-        for module in (unet, text_encoder, vae):
-            module.requires_grad_(False)
-            module.eval()
-        self._views = NetworkViews(view_of_unet(unet), (view_of_clip(text_encoder),), vae)
+    def _checked(self, clip_skip: int) -> int:
+        """
+        Raises:
+            UserError: there are not so many layers.
+        """
+        layers = self._text_encoders[0].config.num_hidden_layers
+        if clip_skip > layers:
+            raise UserError(f"--clip_skip {clip_skip}: the text encoder of this model has {layers} layers")
+        return clip_skip
 
-    def views(self) -> NetworkViews:
-        return self._views
+    def encode_text(self, tokens: TokenizedCaptions) -> TextConditioning:
+        (ids,), weights = tokens.ids, tokens.weights[0] if tokens.weights else None
+        states = self._hidden_states(flatten_chunks(ids))
+        return TextConditioning(join_chunks(states, weights, ids.shape[1]))
 
-    def encode_text(self, tokens: tuple[torch.Tensor, ...]) -> TextConditioning:
-        return TextConditioning(self._text_encoder(tokens[0]).last_hidden_state)
-
-    @torch.no_grad()
-    def encode_images(self, pixels: torch.Tensor, posterior_draws: torch.Tensor) -> torch.Tensor:
-        scaled_pixels = pixels.to(self._vae.dtype) / 127.5 - 1
-        with _precision_as_loaded(self._vae):
-            posterior = self._vae.encode(scaled_pixels).latent_dist
-        latents = posterior.mean.float() + posterior.std.float() * posterior_draws
-        return latents * self._vae.config.scaling_factor
-
-    @torch.no_grad()
-    def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
-        latents = (latents / self._vae.config.scaling_factor).to(self._vae.dtype)
-        with _precision_as_loaded(self._vae):
-            decoded = self._vae.decode(latents).sample.float()
-        return ((decoded + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    def _hidden_states(self, ids: torch.Tensor) -> torch.Tensor:
+        """(chunks, 77) -> (chunks, 77, width): the chosen layer, with the last layer's norm."""
+        (encoder,) = self._text_encoders
+        if self._clip_skip == 1:
+            return encoder(ids).last_hidden_state
+        states = encoder(ids, output_hidden_states=True).hidden_states[-self._clip_skip]
+        return getattr(encoder, "text_model", encoder).final_layer_norm(states)
 
     def predict(
-        self, noisy_latents: torch.Tensor, timesteps: torch.Tensor, conditioning: TextConditioning
+        self, noisy_latents: torch.Tensor, timesteps: torch.Tensor, text: TextConditioning, sizes: torch.Tensor
     ) -> torch.Tensor:
-        return self._unet(noisy_latents, timesteps, conditioning.hidden_states).sample
-
-    def move_vae(self, device: torch.device) -> None:
-        self._vae.to(device)
-
-    def move_unet_and_text_encoders(self, device: torch.device) -> None:
-        self._unet.to(device)
-        self._text_encoder.to(device)
-
-    def use_xformers(self) -> None:
-        self._unet.enable_xformers_memory_efficient_attention()
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Recomputation happens in training mode only, which changes nothing else here: there are no dropouts."""
-        self._unet.enable_gradient_checkpointing()
-        self._unet.train()
-        self._text_encoder.gradient_checkpointing_enable({"use_reentrant": False})
-        self._text_encoder.train()
+        return self._unet(noisy_latents, timesteps, text.hidden_states).sample

@@ -52,6 +52,8 @@ class TextOptions(OptionGroup):
     title: ClassVar[str] = "Text encoding"
 
     max_token_length: Literal[75, 150, 225] | None = option(
-        unit="tokens", help="Longest caption; 75 when not given.", pending_choices=(150, 225)
+        unit="tokens", help="Longest caption; 75 when not given. Longer ones are cut, which the run reports."
     )
-    weighted_captions: bool = option(False, help="Understand weights such as (tag:1.3).", pending="weighted captions")
+    weighted_captions: bool = option(
+        False, help="Understand weights in captions: (tag:1.3), (tag) = 1.1, [tag] = 1/1.1. Previews always do."
+    )

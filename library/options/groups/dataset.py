@@ -81,11 +81,27 @@ class CacheOptions(OptionGroup):
     cache_latents_to_disk: bool = option(False, help="Keep the latents on disk for the next run.", pending=DATASETS)
     skip_cache_check: bool = option(False, help="Trust existing cache files without looking at them.", pending=DATASETS)
     cache_text_encoder_outputs: bool = option(
-        False, help="Encode all captions once, before training.", pending="caching of text encoder outputs"
+        False,
+        help="Encode all captions that the run will use once, before training, shuffled and dropped ones included; "
+        "the text encoders then leave the GPU. Needs --network_train_unet_only.",
     )
     cache_text_encoder_outputs_to_disk: bool = option(
-        False, help="Keep the encoded captions on disk for the next run.", pending="caching of text encoder outputs"
+        False, help="The same, kept on disk for the next run: see --cache_dir."
     )
+    text_encoder_cache_budget: float = option(
+        4.0,
+        gt=0,
+        unit="GiB",
+        help="Most that encoded captions may take. If the run uses more different captions, each image gets as many "
+        "variants as fit, and the run says how many.",
+    )
+    cache_dir: Path | None = option(
+        help="Folder for caches on disk; default: a folder '.cache' beside the first images."
+    )
+
+    @property
+    def caches_text(self) -> bool:
+        return self.cache_text_encoder_outputs or self.cache_text_encoder_outputs_to_disk
 
 
 class LoaderOptions(OptionGroup):

@@ -32,9 +32,7 @@ class NoiseOptions(OptionGroup):
     ip_noise_gamma_random_strength: bool = option(
         False, help="Draw that strength between 0 and --ip_noise_gamma.", pending=OBJECTIVES
     )
-    zero_terminal_snr: bool = option(
-        False, help="Change the noise schedule so that its last step is pure noise.", pending=OBJECTIVES
-    )
+    zero_terminal_snr: bool = option(False, help="Change the noise schedule so that its last step is pure noise.")
 
 
 class TimestepOptions(OptionGroup):

@@ -4,10 +4,6 @@ from typing import ClassVar, Literal
 
 from library.options.declaration import OptionGroup, option
 
-PRECISION = "further precisions"
-MEMORY = "further ways to save memory"
-COMPILE = "compiled models and further attention kernels"
-
 DynamoBackend = Literal[
     "eager", "aot_eager", "inductor", "aot_ts_nvfuser", "nvprims_nvfuser", "cudagraphs",
     "ofi", "fx2trt", "onnxrt", "tensort", "ipex", "tvm",
@@ -36,10 +32,16 @@ class PrecisionOptions(OptionGroup):
     mixed_precision: Literal["no", "fp16", "bf16"] = option(
         "no", help="Precision of the frozen model and of the computation; the network itself stays in float32."
     )
-    full_fp16: bool = option(False, help="The network's weights in float16, too.", pending=PRECISION)
-    full_bf16: bool = option(False, help="The network's weights in bfloat16, too.", pending=PRECISION)
-    fp8_base: bool = option(False, help="The frozen model in 8 bits.", pending=PRECISION)
-    fp8_base_unet: bool = option(False, help="The frozen U-Net in 8 bits.", pending=PRECISION)
+    full_fp16: bool = option(
+        False, help="The network's weights and gradients in float16, too; needs --mixed_precision fp16."
+    )
+    full_bf16: bool = option(
+        False, help="The network's weights and gradients in bfloat16, too; needs --mixed_precision bf16."
+    )
+    fp8_base: bool = option(
+        False, help="Keep the weights of frozen U-Net and text encoders in 8 bits, with a scale per output channel."
+    )
+    fp8_base_unet: bool = option(False, help="Keep the weights of the frozen U-Net in 8 bits.")
 
 
 class AttentionOptions(OptionGroup):
@@ -47,18 +49,22 @@ class AttentionOptions(OptionGroup):
 
     sdpa: bool = option(False, help="PyTorch's fused attention. It is the default, with or without this option.")
     xformers: bool = option(False, help="The attention of the package xformers; needs that package and a GPU.")
-    mem_eff_attn: bool = option(False, help="Memory-efficient attention.", pending=COMPILE)
-    torch_compile: bool = option(False, help="Compile the model.", pending=COMPILE)
-    dynamo_backend: DynamoBackend = option("inductor", help="Compiler of --torch_compile.", pending=COMPILE)
+    mem_eff_attn: bool = option(False, help="Only the memory-efficient kernel of PyTorch's fused attention.")
+    torch_compile: bool = option(
+        False, help="Compile the U-Net's repeated blocks; once for each size of picture, at its first use."
+    )
+    dynamo_backend: DynamoBackend = option("inductor", help="Compiler of --torch_compile.")
 
 
 class MemoryOptions(OptionGroup):
     title: ClassVar[str] = "Memory"
 
-    lowram: bool = option(False, help="Load the model straight to the GPU.", pending=MEMORY)
-    highvram: bool = option(False, help="Do not free GPU memory between batches of caching.", pending=MEMORY)
+    lowram: bool = option(False, help="Load the model straight to the GPU, to spare main memory.")
+    highvram: bool = option(
+        False, help="Leave VAE and text encoders on the GPU when they are not needed, instead of freeing its memory."
+    )
     cpu_offload_checkpointing: bool = option(
-        False, help="Keep checkpointed activations in main memory.", pending=MEMORY
+        False, help="Keep what --gradient_checkpointing recomputes from in main memory: slower, less GPU memory."
     )
 
 

@@ -1,0 +1,73 @@
+"""Loads a VAE by itself: --vae."""
+
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors import SafetensorError
+
+from library.errors import UserError
+from library.models.checkpoints.assembly import VAE_SIDES, build_vae, fill
+from library.models.checkpoints.identification import VAE_PREFIX
+from library.models.checkpoints.weights_file import WeightsFile
+from library.models.model_source import VAE_OPTION, ModelSource, SourceKind
+
+_LAYERS = (*VAE_SIDES, "quant_conv.", "post_quant_conv.")
+_DIFFUSERS_NAME = "encoder.down_blocks.0.resnets.0.conv1.weight"
+
+
+def load_vae(
+    source: ModelSource, scaling_factor: float, dtype: torch.dtype, device: torch.device, use_mmap: bool
+) -> AutoencoderKL:
+    """
+    Raises:
+        UserError: the VAE is damaged or incomplete.
+    """
+    place = Path(source.place)
+    try:
+        if source.kind is SourceKind.FILE:
+            return _load_file(place, scaling_factor, dtype, device, use_mmap)
+        folder = place / "vae" if (place / "vae").is_dir() else place
+        vae = AutoencoderKL.from_pretrained(folder, torch_dtype=dtype, local_files_only=True, disable_mmap=not use_mmap)
+    except KeyError as error:
+        raise UserError(f"--{VAE_OPTION} '{place}' is incomplete: {error.args[0]} is missing") from None
+    except (RuntimeError, ValueError, IndexError, OSError, SafetensorError) as error:
+        detail = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"--{VAE_OPTION} '{place}' cannot be loaded: {detail}") from None
+    vae.register_to_config(scaling_factor=scaling_factor)
+    return vae.to(device)
+
+
+def _load_file(
+    path: Path, scaling_factor: float, dtype: torch.dtype, device: torch.device, use_mmap: bool
+) -> AutoencoderKL:
+    """A VAE alone or a whole model; in the original layout, or that of diffusers."""
+    file = WeightsFile(path, VAE_OPTION, use_mmap)
+    whole_model = any(name.startswith(VAE_PREFIX) for name in file.shapes)
+    prefix = VAE_PREFIX if whole_model else ""
+    names = [name for name in file.shapes if name.removeprefix(prefix).startswith(_LAYERS)]
+    tensors = file.read(names, dtype, device)
+    weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    if _DIFFUSERS_NAME in weights:
+        return _from_diffusers_names(weights, scaling_factor)
+    return build_vae(weights, scaling_factor)
+
+
+def _from_diffusers_names(weights: dict[str, torch.Tensor], scaling_factor: float) -> AutoencoderKL:
+    widths: list[int] = []
+    while (name := f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight") in weights:
+        widths.append(weights[name].shape[0])
+    layers = 0
+    while f"encoder.down_blocks.0.resnets.{layers}.conv1.weight" in weights:
+        layers += 1
+    return fill(
+        AutoencoderKL,
+        weights,
+        block_out_channels=tuple(widths),
+        layers_per_block=layers,
+        down_block_types=("DownEncoderBlock2D",) * len(widths),
+        up_block_types=("UpDecoderBlock2D",) * len(widths),
+        latent_channels=weights["post_quant_conv.weight"].shape[0],
+        scaling_factor=scaling_factor,
+        sample_size=512,
+    )

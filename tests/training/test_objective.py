@@ -1,0 +1,107 @@
+"""The objective: targets, weights and what it takes from a batch."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from library.dataset.training_batch import Draws, TrainingBatch
+from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
+from library.errors import UserError
+from library.models.latent_codec import NonFiniteLatentsError
+from library.options.groups import LossOptions, NoiseOptions, TimestepOptions
+from library.training.objective import build_objective, latents_of, text_of
+
+CPU = torch.device("cpu")
+
+
+class FakeModel:
+    """Predicts nothing; remembers what it was asked."""
+
+    def predict(self, noisy_latents, timesteps, text, sizes):
+        self.noisy, self.timesteps, self.text, self.sizes = noisy_latents, timesteps, text, sizes
+        return torch.zeros_like(noisy_latents)
+
+    def encode_text(self, tokens):
+        return TextConditioning(tokens.ids[0].float())
+
+    def encode_images(self, pixels, posterior_draws):
+        raise NonFiniteLatentsError([1])
+
+
+def a_batch() -> TrainingBatch:
+    generator = torch.Generator().manual_seed(1)
+    noise, latents = (torch.randn(3, 4, 2, 2, generator=generator) for _ in range(2))
+    return TrainingBatch(
+        index=0,
+        image_ids=("a", "b", "c"),
+        captions=("", "", ""),
+        tokens=TokenizedCaptions((torch.arange(3).view(3, 1, 1),)),
+        text=None,
+        sizes=torch.arange(18).view(3, 6),
+        pixels=None,
+        latents=latents,
+        loss_weights=torch.tensor([1.0, 0.5, 1.0]),
+        draws=Draws(noise, torch.zeros(3, 4), noise, torch.tensor([0.0, 0.5, 0.9999])),
+    )
+
+
+TIMESTEPS = [0, 500, 999]
+
+
+@pytest.mark.parametrize("gamma", [None, 5.0])
+@pytest.mark.parametrize("zero_terminal_snr", [False, True])
+@pytest.mark.parametrize("predicts_velocity", [False, True])
+def test_losses(predicts_velocity, zero_terminal_snr, gamma):
+    """Against formulas written out here: with nothing predicted, the loss is the target's mean square."""
+    objective = build_objective(
+        NoiseOptions(zero_terminal_snr=zero_terminal_snr),
+        TimestepOptions(),
+        LossOptions(min_snr_gamma=gamma),
+        predicts_velocity,
+        CPU,
+    )
+    batch, model = a_batch(), FakeModel()
+    losses = objective.loss_per_image(model, batch)
+
+    kept = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, dim=0).sqrt()
+    if zero_terminal_snr:
+        kept = (kept - kept[-1]) * kept[0] / (kept[0] - kept[-1])
+    signal, noise_share = kept[TIMESTEPS], (1 - kept[TIMESTEPS].square()).sqrt()
+    snr = (signal / noise_share).square()
+    expand = (slice(None), None, None, None)
+    latents, noise = batch.latents, batch.draws.noise
+    assert model.timesteps.tolist() == TIMESTEPS
+    torch.testing.assert_close(model.noisy, signal[expand] * latents + noise_share[expand] * noise)
+    target = signal[expand] * noise - noise_share[expand] * latents if predicts_velocity else noise
+    weights = batch.loss_weights.clone()
+    if gamma:
+        smallest = snr.clamp(max=gamma)
+        weights *= smallest / (snr + 1) if predicts_velocity else torch.where(snr > 0, smallest / snr, 1.0)
+    torch.testing.assert_close(losses, target.square().mean(dim=(1, 2, 3)) * weights)
+    assert losses.isfinite().all()
+    assert torch.equal(model.sizes, batch.sizes)
+    assert torch.equal(model.text.hidden_states, batch.tokens.ids[0].float())
+
+
+def test_at_pure_noise_the_target_is_the_picture():
+    objective = build_objective(NoiseOptions(zero_terminal_snr=True), TimestepOptions(), LossOptions(), True, CPU)
+    batch, model = a_batch(), FakeModel()
+    losses = objective.loss_per_image(model, batch)
+    assert torch.equal(model.noisy[2], batch.draws.noise[2])
+    torch.testing.assert_close(losses[2], batch.latents[2].square().mean())
+
+
+def test_encoded_captions_come_before_tokens():
+    batch, text = a_batch(), TextConditioning(torch.ones(3, 77, 2), torch.ones(3, 2))
+    assert text_of(FakeModel(), replace(batch, text=text)) is text
+    with pytest.raises(ValueError, match="a batch needs tokens or encoded captions"):
+        text_of(FakeModel(), replace(batch, tokens=None))
+
+
+def test_an_image_without_latents_is_named():
+    pixels = torch.zeros(3, 3, 16, 16, dtype=torch.uint8)
+    with pytest.raises(UserError, match="image b: the VAE gives latents that are not finite, even in float32"):
+        latents_of(FakeModel(), replace(a_batch(), latents=None, pixels=pixels))
+    with pytest.raises(ValueError, match="a batch needs pixels or latents"):
+        latents_of(FakeModel(), replace(a_batch(), latents=None))
