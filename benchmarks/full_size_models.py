@@ -167,7 +167,7 @@ def _vae_shapes() -> Shapes:
 
 def _text_encoder_shapes(encoder: CLIPTextModel, form: TextEncoderForm) -> Shapes:
     with init_empty_weights():
-        encoder.config.num_hidden_layers += form.unused_layers
+        encoder.config.num_hidden_layers += form.used_layers is not None  # files hold one more than are used
         shapes = _shapes_of(type(encoder)(encoder.config))
     plain = {name.removeprefix("text_model."): shape for name, shape in shapes.items()}
     if not form.is_open_clip:

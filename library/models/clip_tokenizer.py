@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.metadata
+import json
 import logging
 import os
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import ftfy
 import torch
+from tokenizers import Tokenizer
 from transformers import CLIPTokenizer
 
 from library.diffusion.conditioning import TokenizedCaptions
@@ -73,9 +75,19 @@ def read_tokenizer(folder: Path) -> CLIPTokenizer:
     if not any((folder / name).is_file() for name in _VOCABULARY_FILES):  # transformers would make one without words
         raise ValueError(f"it holds neither {' nor '.join(_VOCABULARY_FILES)}")
     try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        return _without_other_special_words(CLIPTokenizer.from_pretrained(folder, local_files_only=True))
     except Exception as error:  # of many kinds: json's, KeyError, and plain ones of the tokenizers' own library
         raise ValueError(f"{type(error).__name__}: {str(error).strip()}") from error
+
+
+def _without_other_special_words(tokenizer: CLIPTokenizer) -> CLIPTokenizer:
+    """Folders of SD 2.x and SDXL name "!" for filling up. It would be cut out of captions as a word of its own, which
+    no single file does."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = (tokenizer.bos_token, tokenizer.eos_token)
+    state["added_tokens"] = [entry for entry in state["added_tokens"] if entry["content"] in kept]
+    tokenizer._tokenizer = Tokenizer.from_str(json.dumps(state))
+    return tokenizer
 
 
 def _keep(tokenizer: CLIPTokenizer, folder: Path) -> None:

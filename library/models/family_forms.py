@@ -18,8 +18,8 @@ class TextEncoderForm:
     """transformers' name"""
     has_projection: bool
     """whether the pooled text is projected"""
-    unused_layers: int
-    """layers at the end that single files contain but the family does not use"""
+    used_layers: int | None
+    """layers that the family uses of those in a single file; None = all"""
     pads_with_end: bool
     """Short captions are filled up with the end token; otherwise with token 0."""
     tokenizer_name: str
@@ -42,7 +42,7 @@ _CLIP_L = TextEncoderForm(
     is_open_clip=False,
     activation="quick_gelu",
     has_projection=False,
-    unused_layers=0,
+    used_layers=None,
     pads_with_end=True,
     tokenizer_name="openai_clip-vit-large-patch14",
 )
@@ -51,7 +51,7 @@ _OPEN_CLIP_H = replace(
     prefix="cond_stage_model.model.",
     is_open_clip=True,
     activation="gelu",
-    unused_layers=1,  # the family takes the penultimate layer; diffusers folders lack the last one
+    used_layers=23,  # the family takes the penultimate of 24 layers; some files lack the last one
     pads_with_end=False,
     tokenizer_name="stabilityai_stable-diffusion-2",
 )
@@ -61,7 +61,7 @@ _OPEN_CLIP_BIG_G = replace(
     tokenizer_folder="tokenizer_2",
     prefix="conditioner.embedders.1.model.",
     has_projection=True,
-    unused_layers=0,
+    used_layers=None,
     tokenizer_name="laion_CLIP-ViT-bigG-14-laion2B-39B-b160k",
 )
 

@@ -112,7 +112,7 @@ def check_identity(
     if family.name not in {one.name for one in families}:
         return [f"{looks}; train it with {family.script}{' --v2' if family.is_v2 else ''}"], []
     problems = []
-    if family.is_v2 != v2:
+    if family.is_v2 != v2 and any(one.is_v2 == v2 for one in families):
         problems.append(f"{looks}; {'add' if family.is_v2 else 'leave out'} --v2")
     missing = [part for part in identity.missing if not (part == VAE_PART and has_separate_vae)]
     if missing:
@@ -140,7 +140,10 @@ def _check_prediction(identity: Identity, named: str, v_parameterization: bool, 
             "or --no_v_parameterization to train it to predict noise instead"
         ], []
     if identity.prediction_type == EPSILON and v_parameterization:
-        return [f"{named} predicts noise, not v, as {evidence} says; leave out --v_parameterization"], []
+        return [
+            f"{named} predicts noise, not v, as {evidence} says; leave out --v_parameterization, "
+            "or, if that is wrong, correct it there"
+        ], []
     if identity.kind is ModelKind.SD2 and identity.prediction_type is None and not was_given:
         return [], [
             f"{named} does not say whether it predicts noise or v; it is trained to predict noise. "

@@ -65,7 +65,8 @@ class LatentCodec:
 
     def _encode_with(self, vae: AutoencoderKL, pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
         with _precision_as_loaded(vae):
-            posterior = vae.encode(pixels.to(vae.dtype) / 127.5 - 1).latent_dist
+            # scaled before it is rounded: half precision knows only 256 steps between 0.5 and 1
+            posterior = vae.encode((pixels.float() / 127.5 - 1).to(vae.dtype)).latent_dist
         return (posterior.mean.float() + posterior.std.float() * draws) * self._scale
 
     def _decode_with(self, vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:

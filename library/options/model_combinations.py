@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from library.options.findings import Finding, Given, Notice, Problem
 from library.options.schema import Settings
 
-OUR_NETWORKS = "networks."
+NETWORKS_THAT_READ_NO_WEIGHTS = frozenset({"networks.lora"})
 
 
 def _prediction(settings: Settings, given: Given) -> Iterator[Finding]:
@@ -43,6 +43,11 @@ def _precision(settings: Settings, given: Given) -> Iterator[Finding]:
             "--full_bf16: bfloat16 has 8 significant bits, so that small updates of the network are lost; "
             "without it, the network stays in float32 at little cost"
         )
+    if precision.full_fp16 and precision.mixed_precision == "fp16" and _divides_by_zero(settings):
+        yield Problem(
+            "--full_fp16 with AdamW: its eps of 1e-8 is 0 in float16, so that weights become nan at the first step; "
+            "use --optimizer_type AdamW8bit, or --optimizer_args eps=1e-4"
+        )
     for name in ("fp8_base", "fp8_base_unet"):
         if getattr(precision, name) and precision.mixed_precision == "no":
             yield Problem(f"--{name} needs --mixed_precision bf16 or fp16: what is kept in 8 bits is computed in 16")
@@ -54,10 +59,18 @@ def _precision(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Notice("--no_half_vae has no effect with --mixed_precision no: everything is in float32")
 
 
+def _divides_by_zero(settings: Settings) -> bool:
+    """Whether the optimizer computes in the weights' precision with an eps that vanishes there."""
+    optimizer = settings.optimizer
+    is_adamw = optimizer.optimizer_type.lower() in ("", "adamw") and not optimizer.use_8bit_adam
+    return is_adamw and not any(pair.startswith("eps=") for pair in optimizer.optimizer_args or ())
+
+
 def _eight_bit_network(settings: Settings, option: str) -> Iterator[Finding]:
     """Networks that hook into a layer's computation need not know how its weight is kept; others would read it."""
     module = settings.network.network_module
-    if module is None or module.startswith(OUR_NETWORKS) or "bypass_mode=True" in (settings.network.network_args or ()):
+    bypasses = "bypass_mode=True" in (settings.network.network_args or ())
+    if module is None or module in NETWORKS_THAT_READ_NO_WEIGHTS or bypasses:
         return
     yield Problem(
         f"--{option} with --network_module {module}: it may read the model's weights, which are not kept as such in "
@@ -71,6 +84,10 @@ def _kernels(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Notice("--mem_eff_attn has no effect, since --xformers is given")
     if "dynamo_backend" in given and not attention.torch_compile:
         yield Notice("--dynamo_backend has no effect without --torch_compile")
+    if settings.memory.highvram and not (settings.cache.cache_latents or settings.cache.caches_text):
+        yield Notice(
+            "--highvram has no effect without --cache_latents or --cache_text_encoder_outputs: nothing leaves the GPU"
+        )
     if settings.memory.cpu_offload_checkpointing and not settings.training.gradient_checkpointing:
         yield Notice("--cpu_offload_checkpointing has no effect without --gradient_checkpointing")
 

@@ -50,6 +50,8 @@ def check_model(resolved: ResolvedOptions, families: Sequence[ModelFamily], find
     vae = _check_vae(settings.model.vae, hub, findings)
     if model is not None:
         _check_identity(resolved, families, model, findings)
+        if settings.model.tokenizer_cache_dir is not None and model.source.kind is not SourceKind.FILE:
+            findings.warnings.append("--tokenizer_cache_dir has no effect: the model's folder holds its own tokenizers")
     if model is None or family is None or len(findings.problems) > before:
         return None
     return BaseModel(family, model, vae)

@@ -58,7 +58,7 @@ def _request(plan: RunPlan, device: torch.device) -> ModelRequest:
         text=TextForm(
             chunks=(text.max_token_length or TEXT_PER_CHUNK) // TEXT_PER_CHUNK,
             weighted=text.weighted_captions,
-            clip_skip=model.clip_skip or 1,
+            clip_skip=model.layer_from_end,
         ),
         use_mmap=not model.disable_mmap_load_safetensors,
         tokenizer_cache_dir=model.tokenizer_cache_dir,
@@ -77,7 +77,8 @@ def _precision(settings: Settings, family: ModelFamily, device: torch.device) ->
     if settings.model.no_half_vae:
         return ModelPrecision(weights, vae=torch.float32)
     if weights is torch.float16 and family.vae_overflows_in_float16 and device.type == "cuda":
-        return ModelPrecision(weights, vae=torch.bfloat16 if torch.cuda.is_bf16_supported() else weights)
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ModelPrecision(weights, vae=torch.bfloat16 if has_bfloat16 else weights)
     return ModelPrecision(weights, vae=weights)
 
 

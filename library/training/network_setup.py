@@ -10,7 +10,7 @@ import torch
 
 from library.errors import UserError
 from library.metadata.training_metadata import network_arguments
-from library.models.adapter import ModelAdapter
+from library.models.adapter import ModelAdapter, NetworkViews
 from library.options.groups import NetworkOptions, OptimizerOptions
 from library.randomness import derive_seed
 from networks.contract import check_network
@@ -47,17 +47,7 @@ def build_network(
     """
     views, text_encoders = model.views(), model.views().text_encoders_as_kohya()
     torch.manual_seed(derive_seed(seed, "network initialisation"))
-    network = module.create_network(
-        1.0,
-        options.network_dim,
-        options.network_alpha,
-        views.vae,
-        text_encoders,
-        views.unet,
-        neuron_dropout=options.network_dropout,
-        **network_arguments(options),
-    )
-    check_network(network, str(options.network_module))
+    network = _create_network(module, views, options)
     if hasattr(network, "prepare_network"):
         network.prepare_network(SimpleNamespace(**all_options))
     network.apply_to(
@@ -77,6 +67,21 @@ def build_network(
         before_epoch=partial(network.on_epoch_start, text_encoders, views.unet),
         before_batch=partial(getattr(network, "on_step_start", _ignore), text_encoders, views.unet),
     )
+
+
+def _create_network(module: ModuleType, views: NetworkViews, options: NetworkOptions) -> Any:
+    network = module.create_network(
+        1.0,
+        options.network_dim,
+        options.network_alpha,
+        views.vae,
+        views.text_encoders_as_kohya(),
+        views.unet,
+        neuron_dropout=options.network_dropout,
+        **network_arguments(options),
+    )
+    check_network(network, str(options.network_module))
+    return network
 
 
 def _ignore(text_encoders: Any, unet: Any) -> None:

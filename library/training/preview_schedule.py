@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from library.models.adapter import ModelAdapter
 from library.options.groups import SamplingOptions
 from library.sampling.previews import FOLDER, PreviewPrompt, draw_previews
+from library.training.model_setup import CPU, free_device_memory
 
 logger = logging.getLogger(__name__)
 
@@ -68,3 +69,5 @@ class PreviewSchedule:
             self.network.train()
             self.model.move_vae(self.vae_home)
             self.model.move_text_encoders(self.text_encoders_home)
+            if CPU in (self.vae_home, self.text_encoders_home):
+                free_device_memory(device)

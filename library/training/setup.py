@@ -5,6 +5,7 @@ import secrets
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import torch
 from accelerate import Accelerator
@@ -84,16 +85,7 @@ def start_training(plan: RunPlan) -> Path | None:
         logger.info(line)
 
     accelerator, device = run.accelerator, run.accelerator.device
-    if settings.attention.torch_compile:
-        check_backend(settings.attention.dynamo_backend)
-    model = load_base_model(plan, device)
-    _report_overlong_texts(plan, model)
-    trainable = build_network(
-        network_module, model, settings.network, settings.optimizer, plan.resolved.values(), run.seed,
-        settings.training.gradient_checkpointing,
-    )  # fmt: skip
-    if settings.attention.torch_compile:
-        model.compile_blocks(settings.attention.dynamo_backend)
+    model, trainable = _build_model_and_network(run, network_module)
     optimizer_step = _build_optimizer_step(run, model, trainable, optimizer_choice)
     # encoding takes long: only now that nothing can be wrong with the options any more
     latents = cache_latents(plan, model, run.seed, device, accelerator.is_main_process)
@@ -114,6 +106,22 @@ def start_training(plan: RunPlan) -> Path | None:
     )
     with attention_kernels(settings.attention.mem_eff_attn and not settings.attention.xformers):
         return trainer.train()
+
+
+def _build_model_and_network(run: _Run, network_module: ModuleType) -> tuple[ModelAdapter, TrainableNetwork]:
+    plan, settings = run.plan, run.settings
+    if settings.attention.torch_compile:
+        check_backend(settings.attention.dynamo_backend)
+    model = load_base_model(plan, run.accelerator.device)
+    if run.accelerator.is_main_process:
+        _report_overlong_texts(plan, model)
+    trainable = build_network(
+        network_module, model, settings.network, settings.optimizer, plan.resolved.values(), run.seed,
+        settings.training.gradient_checkpointing,
+    )  # fmt: skip
+    if settings.attention.torch_compile:
+        model.compile_blocks(settings.attention.dynamo_backend)
+    return model, trainable
 
 
 def _begin(plan: RunPlan) -> _Run:

@@ -96,12 +96,11 @@ def _encode_all(
 
 def _key(plan: RunPlan, model: ModelAdapter) -> str:
     settings = plan.resolved.settings
-    clip_skip = settings.model.clip_skip if plan.family.uses_clip_skip else None
     return settings_key(
         family=plan.family.name,
         weights=weights_fingerprint(model.text_encoders()),
         token_length=model.tokenize.limit,
         weighted_captions=settings.text.weighted_captions,
-        clip_skip=clip_skip or 1,
+        clip_skip=settings.model.layer_from_end if plan.family.uses_clip_skip else None,
         precision=dtype_of(settings.precision),
     )

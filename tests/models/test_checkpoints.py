@@ -1,12 +1,8 @@
 """Base models from single files and folders: the right weights, or one message that says what is wrong."""
 
-import builtins
-import os
 import pickle
-import subprocess
 import sys
 import types
-import warnings
 from collections import OrderedDict
 from pathlib import Path
 
@@ -26,7 +22,6 @@ from library.errors import UserError
 from library.models.adapter_loading import load_model
 from library.models.checkpoints import original_layout, single_file, weights_file
 from library.models.checkpoints.identification import UNET_PREFIX, VAE_PREFIX, ModelKind
-from library.models.checkpoints.safe_unpickling import load_pickled_checkpoint
 from library.models.checkpoints.weights_file import WeightsFile
 from library.models.family import SD1
 from library.models.model_parts import ModelPrecision, ModelRequest
@@ -34,6 +29,7 @@ from library.models.model_source import ModelSource, SourceKind
 from tests.models.full_size import empty_sd15_unet
 from tests.models.loaded import FULL, OPTION, assert_weights, check_and_load, load, parts_of
 from tests.models.tiny import (
+    below,
     original_layout_weights,
     original_unet_name,
     original_vae_name,
@@ -69,7 +65,7 @@ def small_tokenizer(monkeypatch):
 
 def test_unet_names_are_those_that_diffusers_gives(models, weights):
     theirs = convert_ldm_unet_checkpoint(weights, dict(models["unet"].config))
-    unet = original_layout.extract(weights, UNET_PREFIX)
+    unet = below(UNET_PREFIX, weights)
     ours, unknown = original_layout.rename(unet, original_layout.unet_modules(ATTENTION_LEVELS))
     assert unknown == []
     assert len(ours) == len(unet) == 684
@@ -81,7 +77,7 @@ def test_unet_names_are_those_that_diffusers_gives(models, weights):
 
 def test_vae_names_are_those_that_diffusers_gives(models, weights):
     theirs = convert_ldm_vae_checkpoint(weights, dict(models["vae"].config))
-    vae = original_layout.extract(weights, VAE_PREFIX)
+    vae = below(VAE_PREFIX, weights)
     renamed, unknown = original_layout.rename(vae, original_layout.vae_modules(levels=4, encoder_layers=1))
     ours = original_layout.flatten_attention_convolutions(renamed)
     assert unknown == []
@@ -329,143 +325,6 @@ def test_lightning_checkpoints_load_without_lightning(tmp_path, lightning_checkp
     assert_weights(load(path, use_mmap=use_mmap), models)
 
 
-class Payload:
-    """Calls a function when it is unpickled."""
-
-    def __init__(self, function, *arguments):
-        self.call = (function, arguments)
-
-    def __reduce__(self):
-        return self.call
-
-
-def payload(attack: str, marker: Path) -> Payload:
-    return {
-        "os.system": Payload(os.system, f"mkdir '{marker}'"),
-        "eval": Payload(builtins.eval, f"__import__('os').mkdir({str(marker)!r})"),
-        "exec": Payload(builtins.exec, f"import os; os.mkdir({str(marker)!r})"),
-        "subprocess": Payload(subprocess.check_call, ["mkdir", str(marker)]),
-        "os.mkdir": Payload(os.mkdir, str(marker)),
-        "getattr": Payload(builtins.getattr, Payload(os.mkdir, str(marker)), "x", None),
-        "torch": Payload(torch.save, {"x": 1}, str(marker)),
-        "numpy": Payload(np.save, str(marker), 1),
-    }[attack]
-
-
-ATTACKS = ("os.system", "eval", "exec", "subprocess", "os.mkdir", "getattr", "torch", "numpy")
-
-
-def placed(place: str, bad: Payload):
-    tensors = OrderedDict(a=torch.ones(2))
-    if place == "instead of tensors":
-        return bad
-    if place == "beside the state dict":
-        return {"state_dict": tensors, "callbacks": [bad]}
-    if place == "as a value":
-        tensors["bad"] = bad
-    elif place == "inside a value":
-        tensors["bad"] = {"deeper": [(bad,)]}
-    elif place == "as an attribute":
-        tensors._metadata = bad
-    elif place == "as a key":
-        return {"state_dict": {"a": torch.ones(2), bad: torch.ones(2)}}
-    return {"state_dict": tensors}
-
-
-PLACES = (
-    "instead of tensors", "beside the state dict", "as a value", "inside a value", "as an attribute", "as a key",
-)  # fmt: skip
-
-
-def read_header_and_tensors(path: Path, use_mmap: bool) -> dict[str, torch.Tensor]:
-    file = WeightsFile(path, "option", use_mmap)
-    return file.read(list(file.shapes), torch.float32, CPU)
-
-
-READERS = {
-    "mapped": lambda path: read_header_and_tensors(path, use_mmap=True),
-    "at once": lambda path: read_header_and_tensors(path, use_mmap=False),
-    # not protected by the header's reader, which refuses some files before
-    "alone, mapped": lambda path: load_pickled_checkpoint(path, mmap=True),
-    "alone, at once": lambda path: load_pickled_checkpoint(path, mmap=False),
-}
-
-
-@pytest.mark.parametrize("reader", READERS)
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_checkpoints_do_nothing_but_load(tmp_path, attack, reader):
-    marker = tmp_path / "marker"
-    path = tmp_path / "böse.ckpt"
-    forms = [lambda content: torch.save(content, path)]
-    forms += [lambda content: torch.save(content, path, _use_new_zipfile_serialization=False)]
-    forms += [lambda content: path.write_bytes(pickle.dumps(content))]
-    loaded = 0
-    for place in PLACES:
-        for write in forms:
-            write(placed(place, payload(attack, marker)))
-            try:
-                tensors = READERS[reader](path)
-            except (UserError, ValueError) as error:
-                assert isinstance(error, ValueError) == reader.startswith("alone")
-                assert str(path) in str(error) or reader.startswith("alone")
-            else:
-                assert list(tensors) == ["a"]
-                loaded += 1
-            assert not list(tmp_path.glob("marker*")), place
-    # bare pickles are refused, and so is a file that holds no tensors; all others load without the payload
-    assert loaded == 2 * (len(PLACES) - 1)
-
-
-@pytest.mark.parametrize("attack", ATTACKS)
-def test_the_attacks_would_work(tmp_path, attack):
-    """Else the test above proves nothing."""
-    marker = tmp_path / "marker"
-    try:
-        pickle.loads(pickle.dumps(payload(attack, marker)))
-    except (TypeError, AttributeError):
-        assert attack == "getattr"
-    assert list(tmp_path.glob("marker*"))
-
-
-class Program(torch.nn.Module):
-    """Writes a file when torch.jit.load restores it."""
-
-    def __init__(self, marker: str):
-        super().__init__()
-        self.marker = marker
-
-    @torch.jit.export
-    def __getstate__(self):
-        return (self.marker, self.training)
-
-    @torch.jit.export
-    def __setstate__(self, state: tuple[str, bool]):
-        torch.save(torch.ones(1), state[0])
-        self.marker = state[0]
-        self.training = state[1]
-
-    def forward(self, x):
-        return x
-
-
-def test_torchscript_programs_are_not_run(tmp_path):
-    """torch.load hands them to another loader, which runs them whatever the unpickler allows."""
-    marker = tmp_path / "marker"
-    path = tmp_path / "model.ckpt"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.jit.script(Program(str(marker))).save(path)
-        torch.jit.load(path)
-        assert marker.exists(), "the attack would not work"
-        marker.unlink()
-        for reader, read in READERS.items():
-            kind = ValueError if reader.startswith("alone") else UserError
-            with pytest.raises(kind, match="TorchScript program") as caught:
-                read(path)
-            assert str(path) in str(caught.value) or reader.startswith("alone")
-    assert not marker.exists()
-
-
 # ---- files that are no model, or not a whole one
 
 
@@ -615,7 +474,7 @@ def test_damage_that_the_header_does_not_show(tmp_path):
     assert b"data/0" in content
     path.write_bytes(content.replace(b"data/0", b"data/9"))
     with pytest.raises(UserError, match=f"--option '{path}': the file is damaged or not a checkpoint"):
-        read_header_and_tensors(path, use_mmap=True)
+        WeightsFile(path, "option").read(["a"], torch.float32, CPU)
 
 
 def test_the_kinds_that_people_mistake_for_models_are_refused_by_name():

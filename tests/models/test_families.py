@@ -8,15 +8,17 @@ from safetensors.torch import save_file
 
 from library.diffusion.conditioning import TokenizedCaptions, size_numbers
 from library.errors import UserError
+from library.models import family_forms
 from library.models.adapter import TextConditioning
 from library.models.checkpoints import original_layout, single_file
 from library.models.checkpoints.identification import UNET_PREFIX, VAE_PREFIX
 from library.models.family import FAMILIES, SD1, SD2, SDXL, predicting_velocity
 from library.models.model_parts import ModelPrecision, TextForm
 from tests.models.loaded import OPTION, assert_weights, load, parts_of
-from tests.models.tiny import tiny_tokenizer
+from tests.models.tiny import below, tiny_tokenizer
 from tests.models.tiny_families import (
     POOLED_WIDTH,
+    TINY_SD2_FORM,
     original_weights_of,
     save_tiny_folder,
     tiny_adapter_of,
@@ -70,6 +72,11 @@ def small_tokenizer(monkeypatch):
     monkeypatch.setattr(single_file, "standard_clip_tokenizer", tiny_tokenizer)
 
 
+@pytest.fixture(autouse=True)
+def few_layers(monkeypatch):
+    monkeypatch.setattr(family_forms, "SD2_FORM", TINY_SD2_FORM)
+
+
 def generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
@@ -90,7 +97,7 @@ def save(weights, path, dtype=torch.float32):
 def test_unet_names_are_those_that_diffusers_gives(family, weights):
     expected = tiny_unet_of(family)
     theirs = convert_ldm_unet_checkpoint(weights[family.name], dict(expected.config))
-    unet = original_layout.extract(weights[family.name], UNET_PREFIX)
+    unet = below(UNET_PREFIX, weights[family.name])
     attention = [bool(getattr(block, "attentions", None)) for block in expected.down_blocks]
     assert attention == ([False, True, True] if family is SDXL else [True, True, True, False])
     ours, unknown = original_layout.rename(unet, original_layout.unet_modules(attention))
@@ -227,7 +234,7 @@ def test_a_separate_vae(tmp_path, small_tokenizer, folders, models, weights, fam
         parameter.data += 1
     vae_path = tmp_path / "vae.safetensors"
     if form == "file":
-        alone = original_layout.extract(changed, VAE_PREFIX)
+        alone = below(VAE_PREFIX, changed)
         save(alone, vae_path)
     elif form == "diffusers file":
         save(vae.state_dict(), vae_path)
@@ -247,7 +254,7 @@ def test_a_separate_vae(tmp_path, small_tokenizer, folders, models, weights, fam
 def test_a_separate_vae_replaces_one_that_is_missing(tmp_path, small_tokenizer, models, weights):
     own = weights[SDXL.name]
     without = {name: value for name, value in own.items() if not name.startswith("first_stage_model.")}
-    vae = save(original_layout.extract(own, VAE_PREFIX), tmp_path / "vae.ckpt")
+    vae = save(below(VAE_PREFIX, own), tmp_path / "vae.ckpt")
     adapter = load(save(without, tmp_path / "model.safetensors"), family=SDXL, vae=vae)
     assert_weights(adapter, models[SDXL.name], count=TENSORS[SDXL.name])
 
@@ -462,3 +469,34 @@ def test_views(family):
     for view, encoder in zip(encoders, adapter.text_encoders(), strict=True):
         real = getattr(encoder, "text_model", encoder).encoder.layers[0].mlp.fc1
         assert view.get_submodule("text_model.encoder.layers.0.mlp.fc1") is real
+
+
+# ---- files as other programs write them
+
+
+def rewritten(weights, change):
+    return {changed: value for name, value in weights.items() if (changed := change(name)) is not None}
+
+
+def test_sd2_files_that_lack_the_layer_which_is_not_used(tmp_path, weights, models, small_tokenizer):
+    """As diffusers' own conversion writes them."""
+    last = "cond_stage_model.model.transformer.resblocks.2."
+    shorter = rewritten(weights[SD2.name], lambda name: None if name.startswith(last) else name)
+    assert len(shorter) == len(weights[SD2.name]) - 12
+    loaded = load(save(shorter, tmp_path / "short.safetensors"), family=SD2)
+    assert_weights(loaded, models[SD2.name], count=TENSORS[SD2.name])
+
+
+def test_sdxl_files_of_comfyui(tmp_path, weights, models, small_tokenizer):
+    second = "conditioner.embedders.1.model."
+    more = {**weights[SDXL.name], f"{second}transformer.text_model.embeddings.position_ids": torch.arange(77)[None]}
+    loaded = load(save(more, tmp_path / "comfy.safetensors"), family=SDXL)
+    assert_weights(loaded, models[SDXL.name], count=TENSORS[SDXL.name])
+
+
+def test_sdxl_files_whose_projection_is_not_transposed(tmp_path, weights, models, small_tokenizer):
+    name = "conditioner.embedders.1.model.text_projection"
+    other = dict(weights[SDXL.name])
+    other[f"{name}.weight"] = other.pop(name).T.contiguous()
+    loaded = load(save(other, tmp_path / "other.safetensors"), family=SDXL)
+    assert_weights(loaded, models[SDXL.name], count=TENSORS[SDXL.name])

@@ -383,7 +383,8 @@ PROBLEMS = {
           "predicts v, as EVIDENCE says; add --v_parameterization, "
           "or --no_v_parameterization to train it to predict noise instead"),
     "noise": (NOISE_MODEL, {**XL, "v": True},
-              "predicts noise, not v, as EVIDENCE says; leave out --v_parameterization"),
+              "predicts noise, not v, as EVIDENCE says; leave out --v_parameterization, "
+              "or, if that is wrong, correct it there"),
     "zero terminal SNR": (SNR_MODEL, {**XL, "v": True},
                           "was trained with zero terminal SNR, as MARKER says; add --zero_terminal_snr, "
                           "or --no_zero_terminal_snr to train without it"),

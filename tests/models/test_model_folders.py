@@ -197,3 +197,13 @@ def test_tokenizers_of_folders(tmp_path, family):
     adapter, end = load(tmp_path, family=family), len(tiny_tokenizer()) - 1
     endings = [ids[0, 0, -3:].tolist() for ids in adapter.tokenize(["a cat"]).ids]
     assert endings == ([[0] * 3] if family is SD2 else [[end] * 3, [0] * 3])
+
+
+@pytest.mark.parametrize("family", [SD2, SDXL], ids=lambda family: family.name)
+def test_an_exclamation_mark_is_a_word_like_any_other(tmp_path, family):
+    """Released folders fill up with "!", which must not make it special inside captions: single files know no such."""
+    save_tiny_folder(family, tmp_path)
+    plain = tiny_tokenizer()("a cat!", padding="max_length", max_length=77)["input_ids"]
+    for ids in load(tmp_path, family=family).tokenize(["a cat!"]).ids:
+        text = plain.index(tiny_tokenizer().eos_token_id)
+        assert ids[0, 0, : text + 1].tolist() == plain[: text + 1]

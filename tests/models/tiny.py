@@ -169,6 +169,11 @@ def original_vae_weights(vae: nn.Module) -> Weights:
     return named
 
 
+def below(prefix: str, weights: Weights) -> Weights:
+    """The tensors below a prefix, without it."""
+    return {name[len(prefix) :]: tensor for name, tensor in weights.items() if name.startswith(prefix)}
+
+
 def _apply(rules: tuple[tuple[str, str | Callable[[re.Match[str]], str]], ...], name: str) -> str:
     for pattern, replacement in rules:
         name = re.sub(pattern, replacement, name)

@@ -1,7 +1,7 @@
 """Tiny random models of every family, in every form in which users have models."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from library.models.clip_tokenizer import CaptionTokenizer
 from library.models.family import SD1, SD2, SDXL, VELOCITY, ModelFamily
-from library.models.family_forms import SD1_FORM, SD2_FORM, SDXL_FORM, FamilyForm
+from library.models.family_forms import SD1_FORM, SD2_FORM, SDXL_FORM, FamilyForm, TextEncoderForm
 from library.models.latent_diffusion_model import LatentDiffusionModel
 from library.models.model_parts import ModelParts, ModelRequest, TextForm
 from library.models.sdxl.adapter import StableDiffusionXL
@@ -41,6 +41,12 @@ from tests.models.tiny import (
 POOLED_WIDTH = 64
 
 
+USED_LAYERS = 2
+"""of SD 2.x's text encoder, of three in single files"""
+
+TINY_SD2_FORM = replace(SD2_FORM, text_encoders=(replace(SD2_FORM.text_encoders[0], used_layers=USED_LAYERS),))
+
+
 @dataclass(frozen=True)
 class _TinyFamily:
     form: FamilyForm
@@ -54,7 +60,7 @@ class _TinyFamily:
 _FAMILIES = {
     SD1.name: _TinyFamily(SD1_FORM, StableDiffusion, {}, ({},)),
     SD2.name: _TinyFamily(
-        SD2_FORM,
+        TINY_SD2_FORM,
         StableDiffusion,
         {"attention_head_dim": (1, 1, 1, 1), "use_linear_projection": True},
         ({"hidden_act": "gelu"},),
@@ -163,9 +169,19 @@ def original_weights_of(family: ModelFamily, vocabulary: int | None = None) -> W
     weights = original_unet_weights(tiny_unet_of(family)) | original_vae_weights(tiny_vae_of(family))
     encoders = tiny_text_encoders_of(family, vocabulary or len(tiny_tokenizer()))
     for form, encoder in zip(form_of(family).text_encoders, encoders, strict=True):
-        named = open_clip_weights(encoder, form.unused_layers) if form.is_open_clip else _clip_weights(encoder)
+        named = (
+            open_clip_weights(encoder, unused_layers=int(form.used_layers is not None))
+            if form.is_open_clip
+            else _clip_weights(encoder)
+        )
         weights |= {f"{form.prefix}{name}": value for name, value in named.items()}
     return {name: value.detach().clone() for name, value in weights.items()}
+
+
+def _open_clip_or_clip_weights(encoder: nn.Module, form: TextEncoderForm) -> Weights:
+    if not form.is_open_clip:
+        return _clip_weights(encoder)
+    return open_clip_weights(encoder, unused_layers=int(form.used_layers is not None))
 
 
 def _clip_weights(encoder: nn.Module) -> Weights:

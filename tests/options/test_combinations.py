@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import pytest
 
 from library.options.combinations import RULES
+from library.options.model_combinations import NETWORKS_THAT_READ_NO_WEIGHTS
+from networks.arguments import PARSERS
 from tests.options.resolving import COMPLETE, resolve, resolve_complete, write_config
 
 DATA = ("--train_data_dir", "--resolution")
@@ -137,10 +139,23 @@ PROBLEMS = [
         Case(
             f"--full_{name} --mixed_precision {other}",
             f"--full_{name} needs --mixed_precision {name}, but it is {other}",
-            f"--full_{name} --mixed_precision {name}",
+            f"--full_{name} --mixed_precision {name} --use_8bit_adam",
         )
         for name, others in (("fp16", ("no", "bf16")), ("bf16", ("no", "fp16")))
         for other in others
+    ),
+    *(
+        Case(
+            f"--full_fp16 --mixed_precision fp16 {words}",
+            "--full_fp16 with AdamW: its eps of 1e-8 is 0 in float16, so that weights become nan at the first step; "
+            "use --optimizer_type AdamW8bit, or --optimizer_args eps=1e-4",
+            f"--full_fp16 --mixed_precision fp16 {remedy}",
+        )
+        for words, remedy in (
+            ("", "--optimizer_type AdamW8bit"),
+            ("--optimizer_type AdamW", "--optimizer_args eps=1e-4"),
+            ("--optimizer_args weight_decay=0.1", "--use_8bit_adam"),
+        )
     ),
     *(
         Case(
@@ -329,7 +344,12 @@ NOTICES = [
         "--full_bf16 --mixed_precision bf16",
         "--full_bf16: bfloat16 has 8 significant bits, so that small updates of the network are lost; "
         "without it, the network stays in float32 at little cost",
-        "--full_fp16 --mixed_precision fp16",
+        "--mixed_precision bf16",
+    ),
+    Case(
+        "--highvram",
+        "--highvram has no effect without --cache_latents or --cache_text_encoder_outputs: nothing leaves the GPU",
+        "--highvram --cache_latents",
     ),
     Case(
         "--fp8_base --fp8_base_unet --mixed_precision bf16",
@@ -467,3 +487,7 @@ def test_notices_of_one_rule_come_in_alphabetical_order():
         "--max_bucket_reso",
         "--min_bucket_reso",
     ]
+
+
+def test_networks_known_to_read_no_weights_are_our_own():
+    assert set(PARSERS) == NETWORKS_THAT_READ_NO_WEIGHTS

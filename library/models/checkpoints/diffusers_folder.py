@@ -10,9 +10,10 @@ from transformers.utils.logging import disable_progress_bar
 
 from library.errors import UserError
 from library.models.checkpoints.assembly import require_fitting_widths
+from library.models.checkpoints.diffusers_component import load_component
 from library.models.checkpoints.separate_vae import load_vae
 from library.models.clip_tokenizer import CaptionTokenizer, read_tokenizer
-from library.models.diffusers_layout import choose_weights, file_names
+from library.models.diffusers_layout import UNET, VAE
 from library.models.family_forms import FamilyForm, TextEncoderForm
 from library.models.model_parts import ModelParts, ModelRequest
 from library.models.model_source import MODEL_OPTION
@@ -28,7 +29,9 @@ def load_diffusers_folder(request: ModelRequest, form: FamilyForm) -> ModelParts
     try:
         tokenizers = tuple(_load_tokenizer(place, one, request) for one in form.text_encoders)
         text_encoders = tuple(_load_text_encoder(place, one, request) for one in form.text_encoders)
-        unet = _load_diffusers(UNet2DConditionModel, place, "unet", request.precision.weights, request)
+        unet = load_component(
+            UNet2DConditionModel, place / UNET, request.precision.weights, request.device, request.use_mmap
+        )
         vae = _load_own_vae(place, request)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"--{MODEL_OPTION} '{place}' cannot be loaded: {str(error).strip()}") from None
@@ -40,56 +43,16 @@ def _load_own_vae(place: Path, request: ModelRequest) -> AutoencoderKL:
     family, precision = request.family, request.precision
     if request.vae is not None:
         return load_vae(request.vae, family.latent_scale, precision.vae, request.device, request.use_mmap)
-    vae = _load_diffusers(AutoencoderKL, place, "vae", precision.vae, request)
+    vae = load_component(AutoencoderKL, place / VAE, precision.vae, request.device, request.use_mmap)
     vae.register_to_config(scaling_factor=family.latent_scale)
     return vae
 
 
-def _load_diffusers(kind: Any, place: Path, folder: str, dtype: Any, request: ModelRequest) -> Any:
-    loaded = kind.from_pretrained(
-        place,
-        subfolder=folder,
-        torch_dtype=dtype,
-        variant=_variant(place / folder),
-        local_files_only=True,
-        output_loading_info=True,
-        disable_mmap=not request.use_mmap,
-    )
-    return _complete(loaded).to(request.device)
-
-
 def _load_text_encoder(place: Path, form: TextEncoderForm, request: ModelRequest) -> Any:
     kind = CLIPTextModelWithProjection if form.has_projection else CLIPTextModel
-    loaded = kind.from_pretrained(
-        place,
-        subfolder=form.folder,
-        dtype=request.precision.weights,
-        variant=_variant(place / form.folder),
-        local_files_only=True,
-        output_loading_info=True,
-    )
-    return _complete(loaded).to(request.device)
-
-
-def _variant(folder: Path) -> str | None:
-    """fp16 where there are no other weights."""
-    chosen = choose_weights(file_names(folder))
-    return "fp16" if chosen is not None and ".fp16" in chosen else None
+    return load_component(kind, place / form.folder, request.precision.weights, request.device, request.use_mmap)
 
 
 def _load_tokenizer(place: Path, form: TextEncoderForm, request: ModelRequest) -> CaptionTokenizer:
     tokenizer = read_tokenizer(place / form.tokenizer_folder)
     return CaptionTokenizer(tokenizer, form.pads_with_end, request.text.chunks, request.text.weighted)
-
-
-def _complete(loaded: tuple[Any, dict[str, Any]]) -> Any:
-    """The model, from what was loaded and a report on it.
-
-    Raises:
-        ValueError: tensors are missing; the libraries would go on with random ones.
-    """
-    model, report = loaded
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ValueError(f"{len(missing)} tensors of {type(model).__name__} are missing, {missing[0]} among them")
-    return model

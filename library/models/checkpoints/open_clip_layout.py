@@ -33,24 +33,26 @@ def to_transformers(
     for name, tensor in weights.items():
         if name in _OUTSIDE:
             renamed[_OUTSIDE[name]] = tensor
-        elif name == "text_projection":
-            if keep_projection:
-                renamed["text_projection.weight"] = tensor.T.contiguous()
+        elif name in ("text_projection", "text_projection.weight"):
+            if keep_projection:  # the longer name is that of files in which it is not transposed
+                renamed["text_projection.weight"] = tensor if name.endswith("weight") else tensor.T.contiguous()
         elif name.startswith(_LAYERS):
             in_layer = _layer_tensors(name, tensor)
             renamed |= in_layer
             unknown += [] if in_layer else [name]
-        elif name not in _CONSTANTS:
+        elif name not in _CONSTANTS and not name.endswith("position_ids"):
             unknown.append(name)
     return renamed, unknown
 
 
-def without_last_layers(weights: dict[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
-    """Takes transformers' names."""
+def first_layers(weights: dict[str, torch.Tensor], count: int) -> dict[str, torch.Tensor]:
+    """Everything but the layers from number `count` on. Takes transformers' names."""
     prefix = "encoder.layers."
-    numbers = {int(name.removeprefix(prefix).split(".")[0]) for name in weights if name.startswith(prefix)}
-    dropped = tuple(f"{prefix}{number}." for number in sorted(numbers)[len(numbers) - count :])
-    return {name: tensor for name, tensor in weights.items() if not (dropped and name.startswith(dropped))}
+
+    def is_used(name: str) -> bool:
+        return not name.startswith(prefix) or int(name.removeprefix(prefix).split(".")[0]) < count
+
+    return {name: tensor for name, tensor in weights.items() if is_used(name)}
 
 
 def _layer_tensors(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:

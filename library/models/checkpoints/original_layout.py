@@ -23,11 +23,6 @@ _RESNET = (
 _VAE_ATTENTION = (("group_norm", "norm"), ("to_q", "q"), ("to_k", "k"), ("to_v", "v"), ("to_out.0", "proj_out"))
 
 
-def extract(weights: Weights, prefix: str) -> dict[str, torch.Tensor]:
-    """The tensors below a prefix, without it."""
-    return {name[len(prefix) :]: tensor for name, tensor in weights.items() if name.startswith(prefix)}
-
-
 def unet_modules(attention: Sequence[bool]) -> Iterator[NamePair]:
     """(diffusers, original) names of the U-Net's modules; all layers below a module keep their names.
 

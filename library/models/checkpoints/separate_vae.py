@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 
 from library.errors import UserError
 from library.models.checkpoints.assembly import VAE_SIDES, build_vae, fill
+from library.models.checkpoints.diffusers_component import load_component
 from library.models.checkpoints.identification import VAE_PREFIX
 from library.models.checkpoints.weights_file import WeightsFile
 from library.models.model_source import VAE_OPTION, ModelSource, SourceKind
@@ -27,15 +28,14 @@ def load_vae(
     try:
         if source.kind is SourceKind.FILE:
             return _load_file(place, scaling_factor, dtype, device, use_mmap)
-        folder = place / "vae" if (place / "vae").is_dir() else place
-        vae = AutoencoderKL.from_pretrained(folder, torch_dtype=dtype, local_files_only=True, disable_mmap=not use_mmap)
+        vae = load_component(AutoencoderKL, place, dtype, device, use_mmap)
     except KeyError as error:
         raise UserError(f"--{VAE_OPTION} '{place}' is incomplete: {error.args[0]} is missing") from None
     except (RuntimeError, ValueError, IndexError, OSError, SafetensorError) as error:
         detail = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"--{VAE_OPTION} '{place}' cannot be loaded: {detail}") from None
     vae.register_to_config(scaling_factor=scaling_factor)
-    return vae.to(device)
+    return vae
 
 
 def _load_file(

@@ -93,7 +93,8 @@ def _build_text_encoder(weights: dict[str, torch.Tensor], form: TextEncoderForm)
     if form.is_open_clip:
         plain, unknown = open_clip_layout.to_transformers(weights, form.has_projection)
         require_none(unknown)
-        plain = open_clip_layout.without_last_layers(plain, form.unused_layers)
+        if form.used_layers is not None:
+            plain = open_clip_layout.first_layers(plain, form.used_layers)
     else:
         plain = _without_extras(weights)
     shapes = {name: tuple(tensor.shape) for name, tensor in plain.items()}

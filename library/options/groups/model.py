@@ -35,3 +35,8 @@ class ModelOptions(OptionGroup):
         help="Read model files in one go instead of mapping them; for slow network disks. Needs main memory for the "
         "file and the model at once.",
     )
+
+    @property
+    def layer_from_end(self) -> int:
+        """The text encoder's layer that is taken; 1 = the last."""
+        return self.clip_skip or 1
