@@ -10,7 +10,16 @@ from tqdm import tqdm
 from library.errors import UserError
 from library.options.groups import ConsoleOptions
 
-_NOISY_LIBRARIES = ("diffusers", "transformers", "accelerate", "httpx", "huggingface_hub", "PIL", "matplotlib")
+_NOISY_LIBRARIES = (
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "httpx",
+    "huggingface_hub",
+    "PIL",
+    "matplotlib",
+    "bitsandbytes",
+)
 
 
 def is_main_process() -> bool:

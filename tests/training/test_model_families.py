@@ -1,7 +1,10 @@
 """Whole runs of tiny SD 2.x and SDXL models, with every option that belongs to the base model."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,10 @@ from safetensors.torch import load_file, save_file
 
 from library.models.family import SD1, SD2, SDXL, ModelFamily, predicting_velocity
 from tests.models.tiny_families import original_weights_of, save_tiny_folder, tiny_vae_of
-from tests.training.command import least_arguments, train_sdxl
+from tests.training.command import as_words, least_arguments, train_sdxl
 from tests.training.running import assert_same_weights, have_different_weights, logged, metadata_of, run, run_sdxl
 
+ROOT = Path(__file__).resolve().parents[2]
 REAL_VOCABULARY = 49408
 
 
@@ -285,6 +289,27 @@ def test_a_budget_limits_the_variants(sdxl, capsys):
     shown = capsys.readouterr().err
     assert "holds 11" in shown
     assert "each image uses 2 caption variants in turn" in shown
+
+
+@pytest.mark.parametrize("place", ["cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk"])
+def test_two_processes_share_the_work(sdxl, tmp_path, place):
+    """As one process with two accumulated batches. The large epsilon keeps AdamW from blowing up rounding."""
+    options = {
+        "shuffle_caption": True, "network_train_unet_only": True, "optimizer_args": "eps=1.0", "max_train_steps": 3,
+        place: True,
+    }  # fmt: skip
+    single = run_sdxl(sdxl, gradient_accumulation_steps=2, cache_dir=tmp_path / "one", **options)
+    both = {f"--{name}": None if value is True else str(value) for name, value in options.items()}
+    places = {"--output_dir": str(tmp_path / "two"), "--cache_dir": str(tmp_path / "cache")}
+    words = as_words({**sdxl, **both, **places})
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "sdxl_train_network.py"]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    finished = subprocess.run(
+        [sys.executable, *launcher, *words], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert_same_weights(single, tmp_path / "two" / "tiny.safetensors", tolerance=1e-5)
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == (2 if place.endswith("disk") else 0)
 
 
 # ---- a command line of a published guide, as far as its options exist

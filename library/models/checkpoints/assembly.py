@@ -29,12 +29,22 @@ def fill(model: type, weights: dict[str, torch.Tensor], *arguments: Any, **keywo
         RuntimeError: tensors are missing, have the wrong shape, or belong to layers that nothing else speaks of.
     """
     built = empty(model, *arguments, **keywords)
-    result = built.load_state_dict(weights, strict=False, assign=True)
-    if result.missing_keys:
-        raise RuntimeError(f"{len(result.missing_keys)} tensors are missing, {result.missing_keys[0]} among them")
-    require_none(result.unexpected_keys)
+    require_none(assign(built, weights))
     device = next(iter(weights.values())).device
     return built.to(device)  # its buffers
+
+
+def assign(model: nn.Module, weights: dict[str, torch.Tensor]) -> list[str]:
+    """Makes these tensors the model's weights. Returns the names of those that it has no place for.
+
+    Raises:
+        RuntimeError: tensors are missing or have the wrong shape.
+    """
+    result = model.load_state_dict(weights, strict=False, assign=True)
+    missing = result.missing_keys
+    if missing:
+        raise RuntimeError(f"{len(missing)} tensors are missing, {missing[0]} among them")
+    return result.unexpected_keys
 
 
 def require_none(homeless: Sequence[str]) -> None:

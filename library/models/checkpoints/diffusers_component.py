@@ -1,37 +1,90 @@
 """Loads one component of a model from its folder, as diffusers and transformers save them."""
 
+import logging
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig
 
-from library.models.diffusers_layout import choose_weights, file_names
+from library.models.checkpoints.assembly import assign
+from library.models.checkpoints.original_layout import flatten_attention_convolutions
+from library.models.checkpoints.weights_file import WeightsFile
+from library.models.diffusers_layout import weights_files
+
+Weights = dict[str, torch.Tensor]
+
+logger = logging.getLogger(__name__)
+
+_LEVEL = "text_model."
+"""Whether a text encoder's modules lie below it differs between transformers' classes and releases."""
+_OLDER_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+"""Names in VAEs that were saved by diffusers before 0.15."""
 
 
-def load_component(kind: Any, folder: Path, dtype: torch.dtype, device: torch.device, use_mmap: bool) -> Any:
+def load_unet(folder: Path, option: str, dtype: torch.dtype, device: torch.device, use_mmap: bool) -> Any:
+    return _load(lambda: _from_configuration(UNet2DConditionModel, folder), folder, option, dtype, device, use_mmap)
+
+
+def load_autoencoder(folder: Path, option: str, dtype: torch.dtype, device: torch.device, use_mmap: bool) -> Any:
+    return _load(
+        lambda: _from_configuration(AutoencoderKL, folder), folder, option, dtype, device, use_mmap,
+        flatten_attention_convolutions,
+    )  # fmt: skip
+
+
+def load_text_encoder(
+    kind: Any, folder: Path, option: str, dtype: torch.dtype, device: torch.device, use_mmap: bool
+) -> Any:
+    def build() -> nn.Module:
+        return kind(CLIPTextConfig.from_pretrained(folder, local_files_only=True))
+
+    return _load(build, folder, option, dtype, device, use_mmap)
+
+
+def _from_configuration(kind: Any, folder: Path) -> nn.Module:
+    return kind.from_config(kind.load_config(folder, local_files_only=True))
+
+
+def _load(
+    build: Callable[[], nn.Module],
+    folder: Path,
+    option: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    use_mmap: bool,
+    adapt: Callable[[Weights], Weights] = dict,
+) -> Any:
     """
     Args:
-        kind: the model's class, of diffusers or transformers.
+        build: makes the model by its configuration.
+        adapt: changes tensors that older files have in another shape.
 
     Raises:
-        OSError, ValueError, SafetensorError: files are missing or damaged, or tensors are missing, in whose place
-            the libraries would put random ones.
+        UserError: a file of weights is damaged; names option and file.
+        OSError, ValueError, RuntimeError: files or tensors are missing, or have wrong shapes.
     """
-    model, report = kind.from_pretrained(
-        folder,
-        torch_dtype=dtype,
-        variant=_variant(folder),
-        local_files_only=True,
-        output_loading_info=True,
-        disable_mmap=not use_mmap,
-    )
-    missing = sorted(report["missing_keys"])
-    if missing:
-        raise ValueError(f"{len(missing)} tensors of {type(model).__name__} are missing, {missing[0]} among them")
+    weights: Weights = {}
+    for path in weights_files(folder):
+        file = WeightsFile(path, option, use_mmap)
+        weights |= file.read(list(file.shapes), dtype, device)
+    if not weights:
+        raise ValueError(f"its folder '{folder.name}' holds no weights")
+    with init_empty_weights(include_buffers=False):
+        model = build()
+    expected = model.state_dict().keys()
+    named = {_current_name(name, expected): tensor for name, tensor in weights.items()}
+    unused = [name for name in assign(model, adapt(named)) if "position_ids" not in name]
+    if unused:
+        logger.warning("'%s': %d tensors are not used, %s among them", folder, len(unused), unused[0])
     return model.to(device)
 
 
-def _variant(folder: Path) -> str | None:
-    """fp16 where there are no other weights."""
-    chosen = choose_weights(file_names(folder))
-    return "fp16" if chosen is not None and ".fp16" in chosen else None
+def _current_name(name: str, expected: Collection[str]) -> str:
+    for older, newer in _OLDER_ATTENTION.items():
+        name = name.replace(older, newer) if name not in expected else name
+    return next((one for one in (name, name.removeprefix(_LEVEL), f"{_LEVEL}{name}") if one in expected), name)

@@ -3,14 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
-from safetensors import SafetensorError
+from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
-from transformers.utils.logging import disable_progress_bar
 
 from library.errors import UserError
 from library.models.checkpoints.assembly import require_fitting_widths
-from library.models.checkpoints.diffusers_component import load_component
+from library.models.checkpoints.diffusers_component import load_autoencoder, load_text_encoder, load_unet
 from library.models.checkpoints.separate_vae import load_vae
 from library.models.clip_tokenizer import CaptionTokenizer, read_tokenizer
 from library.models.diffusers_layout import UNET, VAE
@@ -24,17 +22,15 @@ def load_diffusers_folder(request: ModelRequest, form: FamilyForm) -> ModelParts
     Raises:
         UserError: the folder is damaged or incomplete, or its parts do not belong together.
     """
-    disable_progress_bar()  # it would count tensors that are read in no time
     place = Path(request.source.place)
     try:
         tokenizers = tuple(_load_tokenizer(place, one, request) for one in form.text_encoders)
         text_encoders = tuple(_load_text_encoder(place, one, request) for one in form.text_encoders)
-        unet = load_component(
-            UNet2DConditionModel, place / UNET, request.precision.weights, request.device, request.use_mmap
-        )
+        unet = load_unet(place / UNET, MODEL_OPTION, request.precision.weights, request.device, request.use_mmap)
         vae = _load_own_vae(place, request)
-    except (OSError, ValueError, SafetensorError) as error:
-        raise UserError(f"--{MODEL_OPTION} '{place}' cannot be loaded: {str(error).strip()}") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        detail = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"--{MODEL_OPTION} '{place}' cannot be loaded: {detail}") from None
     require_fitting_widths(unet, text_encoders, place)
     return ModelParts(unet, text_encoders, tokenizers, vae)
 
@@ -43,14 +39,15 @@ def _load_own_vae(place: Path, request: ModelRequest) -> AutoencoderKL:
     family, precision = request.family, request.precision
     if request.vae is not None:
         return load_vae(request.vae, family.latent_scale, precision.vae, request.device, request.use_mmap)
-    vae = load_component(AutoencoderKL, place / VAE, precision.vae, request.device, request.use_mmap)
+    vae = load_autoencoder(place / VAE, MODEL_OPTION, precision.vae, request.device, request.use_mmap)
     vae.register_to_config(scaling_factor=family.latent_scale)
     return vae
 
 
 def _load_text_encoder(place: Path, form: TextEncoderForm, request: ModelRequest) -> Any:
     kind = CLIPTextModelWithProjection if form.has_projection else CLIPTextModel
-    return load_component(kind, place / form.folder, request.precision.weights, request.device, request.use_mmap)
+    weights = request.precision.weights
+    return load_text_encoder(kind, place / form.folder, MODEL_OPTION, weights, request.device, request.use_mmap)
 
 
 def _load_tokenizer(place: Path, form: TextEncoderForm, request: ModelRequest) -> CaptionTokenizer:

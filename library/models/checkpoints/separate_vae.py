@@ -4,11 +4,10 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
-from safetensors import SafetensorError
 
 from library.errors import UserError
 from library.models.checkpoints.assembly import VAE_SIDES, build_vae, fill
-from library.models.checkpoints.diffusers_component import load_component
+from library.models.checkpoints.diffusers_component import load_autoencoder
 from library.models.checkpoints.identification import VAE_PREFIX
 from library.models.checkpoints.weights_file import WeightsFile
 from library.models.model_source import VAE_OPTION, ModelSource, SourceKind
@@ -28,10 +27,10 @@ def load_vae(
     try:
         if source.kind is SourceKind.FILE:
             return _load_file(place, scaling_factor, dtype, device, use_mmap)
-        vae = load_component(AutoencoderKL, place, dtype, device, use_mmap)
+        vae = load_autoencoder(place, VAE_OPTION, dtype, device, use_mmap)
     except KeyError as error:
         raise UserError(f"--{VAE_OPTION} '{place}' is incomplete: {error.args[0]} is missing") from None
-    except (RuntimeError, ValueError, IndexError, OSError, SafetensorError) as error:
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
         detail = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"--{VAE_OPTION} '{place}' cannot be loaded: {detail}") from None
     vae.register_to_config(scaling_factor=scaling_factor)

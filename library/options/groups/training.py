@@ -59,9 +59,7 @@ class AttentionOptions(OptionGroup):
 class MemoryOptions(OptionGroup):
     title: ClassVar[str] = "Memory"
 
-    lowram: bool = option(
-        False, help="Load the model straight to the GPU (a folder part by part), to spare main memory."
-    )
+    lowram: bool = option(False, help="Load the model straight to the GPU, to spare main memory.")
     highvram: bool = option(
         False, help="Leave VAE and text encoders on the GPU when they are not needed, instead of freeing its memory."
     )
