@@ -1,5 +1,6 @@
 """Encoded captions that later runs find again."""
 
+import contextlib
 import logging
 import shutil
 from collections.abc import Callable, Sequence
@@ -55,11 +56,12 @@ class OutputsOnDisk:
                 self._add(file)
             except DamagedOutputsError as error:
                 damaged[file] = str(error)
+                _delete(file)
         if damaged:
             file, reason = next(iter(damaged.items()))
             logger.warning(
-                f"{len(damaged)} files with text encoder outputs are damaged; their captions are encoded again, and "
-                f"the files can be deleted: '{file}' ({reason})"
+                f"{len(damaged)} files with text encoder outputs are damaged and are replaced; their captions are "
+                f"encoded again: '{file}' ({reason})"
                 + "".join(f", '{other}'" for other in list(damaged)[1:3])
                 + (", ..." if len(damaged) > 3 else "")
             )
@@ -130,6 +132,9 @@ def encode_on_disk(
     """
     outputs = OutputsOnDisk(folder, captions)
     missing = outputs.missing()
+    logger.info(
+        f"{len(set(captions)) - len(missing)} of {len(set(captions))} captions are encoded already in '{folder}'"
+    )
     wait_for_everyone()  # nobody writes before all have looked, so that they share out the same list
     _write(encoder, missing[process::num_processes], folder)
     wait_for_everyone()
@@ -156,6 +161,12 @@ def _write(encoder: CaptionEncoder, captions: Sequence[str], folder: Path) -> No
             except OSError as error:
                 raise _refusal(folder, error.strerror or str(error)) from None
             waiting, written = [], encoded
+
+
+def _delete(file: Path) -> None:
+    """What is damaged once stays so; it would be read, and told of, in every run."""
+    with contextlib.suppress(OSError):  # in a folder that is only read, say: then it is told of again
+        file.unlink()
 
 
 def _require_space(folder: Path, needed: int) -> None:

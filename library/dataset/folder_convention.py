@@ -30,14 +30,14 @@ class FoundFolders:
 
 
 def find_folders(parent: Path, is_reg: bool) -> FoundFolders:
-    """The REPEATS_CLASS folders of `parent` by name.
+    """The REPEATS_CLASS folders of `parent` by name. Hidden ones, such as our own caches, are not looked at.
 
     Raises:
         OSError: `parent` is not a readable folder.
     """
     subsets: list[dict[str, Any]] = []
     ignored = []
-    for folder in sorted(path for path in parent.iterdir() if path.is_dir()):
+    for folder in sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")):
         parsed = parse_folder_name(folder.name)
         if parsed is None:
             ignored.append(folder)

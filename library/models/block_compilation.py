@@ -1,5 +1,7 @@
 """Compiles the repeated blocks of a U-Net instead of the whole: a block that occurs seventy times is compiled once."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
@@ -90,3 +92,23 @@ def _finds_cpp_compiler() -> bool:
     except InvalidCxxCompiler:
         return False
     return True
+
+
+@contextmanager
+def compiler_errors_in_one_line(backend: str) -> Iterator[None]:
+    """What goes wrong in a compiler while a block is compiled, at its first use, is not the user's program.
+
+    Raises:
+        UserError: with the compiler's last words, instead of thousands of lines.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = next((line for line in lines if "error:" in line.lower()), lines[0] if lines else type(error).__name__)
+        raise UserError(
+            f"--dynamo_backend {backend}: the compiler failed ({told[:300]}); leave out --torch_compile, or choose "
+            "another backend. C++ compilers fail where a folder's name holds a blank"
+        ) from None

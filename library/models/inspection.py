@@ -1,5 +1,6 @@
 """Whether a model fits the options, found out from headers and configurations before anything heavy is imported."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,9 +24,10 @@ _FAMILY_OF_KIND = {ModelKind.SD1: SD1, ModelKind.SD2: SD2, ModelKind.SDXL: SDXL}
 _REMEDIES = {
     ModelKind.NETWORK: "give the model that it was trained on",
     ModelKind.VAE: "give it as --vae, and the whole model here",
-    ModelKind.UNKNOWN: f"models that can be trained: {', '.join(family.name for family in FAMILIES)}",
 }
-_OTHER_REMEDY = "give the whole base model"
+_PARTS = (ModelKind.UNET, ModelKind.TEXT_ENCODER, ModelKind.CONTROLNET, ModelKind.EMBEDDING)
+_REMEDY_OF_PARTS = "give the whole base model"
+_REMEDY_OF_MODELS = f"models that can be trained here: {', '.join(family.name for family in FAMILIES)}"
 
 _VAE_CLASS = "AutoencoderKL"
 _VAE_ENDS = ("encoder.conv_in.weight", "decoder.conv_in.weight")
@@ -60,6 +62,31 @@ def inspect_vae(source: ModelSource, option: str) -> None:
     problem = _vae_folder_problem(place, option) if place.is_dir() else _vae_problem(read_header(place, option))
     if problem is not None:
         raise UserError(f"--{option} '{source.place}' {problem}")
+
+
+def check_vae(source: ModelSource, option: str, family: ModelFamily) -> str | None:
+    """A problem if the VAE is known to be another family's. Bare files do not say whose they are.
+
+    Raises:
+        UserError: it is no VAE, or damaged.
+    """
+    inspect_vae(source, option)
+    scale = _latent_scale(Path(source.place), option)
+    if scale is None or math.isclose(scale, family.latent_scale, rel_tol=1e-3):
+        return None
+    return (
+        f"--{option} '{source.place}' is no VAE of {family.name}: its latents are scaled by {scale:g}, "
+        f"not by {family.latent_scale:g}"
+    )
+
+
+def _latent_scale(place: Path, option: str) -> float | None:
+    if place.is_dir():
+        scale = read_configuration(place, option).get("scaling_factor")
+        return float(scale) if isinstance(scale, (int, float)) else None
+    header = read_header(place, option)
+    family = _FAMILY_OF_KIND.get(identify(header.shapes, header.metadata).kind)
+    return None if family is None else family.latent_scale
 
 
 def _vae_folder_problem(place: Path, option: str) -> str | None:
@@ -108,7 +135,8 @@ def check_identity(
     looks = f"{named} looks like {identity.kind.value}"
     family = _FAMILY_OF_KIND.get(identity.kind)
     if family is None:
-        return [f"{looks}; {_REMEDIES.get(identity.kind, _OTHER_REMEDY)}"], []
+        remedy = _REMEDY_OF_PARTS if identity.kind in _PARTS else _REMEDY_OF_MODELS
+        return [f"{looks}; {_REMEDIES.get(identity.kind, remedy)}"], []
     if family.name not in {one.name for one in families}:
         return [f"{looks}; train it with {family.script}{' --v2' if family.is_v2 else ''}"], []
     problems = []
@@ -144,6 +172,11 @@ def _check_prediction(identity: Identity, named: str, v_parameterization: bool, 
             f"{named} predicts noise, not v, as {evidence} says; leave out --v_parameterization, "
             "or, if that is wrong, correct it there"
         ], []
+    if identity.kind is not ModelKind.SD2 and identity.prediction_type is None and v_parameterization:
+        return [], [
+            f"{named} does not say what it predicts, and is trained to predict v, as --v_parameterization asks; "
+            f"most models that look like {identity.kind.value} predict noise"
+        ]
     if identity.kind is ModelKind.SD2 and identity.prediction_type is None and not was_given:
         return [], [
             f"{named} does not say whether it predicts noise or v; it is trained to predict noise. "

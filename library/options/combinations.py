@@ -39,7 +39,10 @@ def _required(settings: Settings, given: Given) -> Iterator[Finding]:
     if not given & {"train_data_dir", "dataset_config", "in_json"}:
         yield Problem("--train_data_dir or --dataset_config is missing: name the training images")
     if "dataset_config" not in given and "resolution" not in given:
-        yield Problem("--resolution is missing: give the training size in pixels, for SD 1.x usually --resolution 512")
+        yield Problem(
+            "--resolution is missing: give the training size in pixels, "
+            "usually --resolution 512 for SD 1.x and 1024 for SDXL"
+        )
 
 
 def _dataset(settings: Settings, given: Given) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tqdm import tqdm
 
 from library.atomic_files import atomic_path
 from library.models.adapter import ModelAdapter
@@ -73,11 +74,12 @@ def draw_previews(
     output_name: str | None,
     moment: str,
     device: torch.device,
+    show_progress: bool = False,
 ) -> list[Path]:
     """Draws and saves the pictures. One that fails, for whatever reason, is reported and left out: training is
     worth more."""
     saved = []
-    for prompt in prompts:
+    for prompt in tqdm(prompts, desc="drawing previews", unit="preview", leave=False, disable=not show_progress):
         target = output_dir / FOLDER / preview_file_name(output_name, moment, prompt, time.time())
         try:
             _draw_one(model, prompt.request, target, device)

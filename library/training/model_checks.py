@@ -8,7 +8,7 @@ from library.dataset.findings import Findings
 from library.errors import UserError
 from library.models.family import ModelFamily, family_of_options
 from library.models.hub import Hub
-from library.models.inspection import check_identity, inspect_model, inspect_vae
+from library.models.inspection import check_identity, check_vae, inspect_model
 from library.models.model_source import MODEL_OPTION, VAE_OPTION, ModelSource, SourceKind, find_model, find_vae
 from library.options.resolution import ResolvedOptions
 
@@ -47,7 +47,7 @@ def check_model(resolved: ResolvedOptions, families: Sequence[ModelFamily], find
         return None
     hub = Hub()
     model = _on_this_computer(find_model(name), MODEL_OPTION, hub.fetch_model, findings)
-    vae = _check_vae(settings.model.vae, hub, findings)
+    vae = _check_vae(settings.model.vae, family or families[0], hub, findings)
     if model is not None:
         _check_identity(resolved, families, model, findings)
         if settings.model.tokenizer_cache_dir is not None and model.source.kind is not SourceKind.FILE:
@@ -73,13 +73,14 @@ def _on_this_computer(
         return None
 
 
-def _check_vae(name: str | None, hub: Hub, findings: Findings) -> LocalModel | None:
+def _check_vae(name: str | None, family: ModelFamily, hub: Hub, findings: Findings) -> LocalModel | None:
     if not name:
         return None
     vae = _on_this_computer(find_vae(name), VAE_OPTION, hub.fetch_vae, findings)
     if vae is not None:
         try:
-            inspect_vae(vae.source, VAE_OPTION)
+            problem = check_vae(vae.source, VAE_OPTION, family)
+            findings.problems += [problem] if problem else []
         except UserError as error:
             findings.problems += error.problems
     return vae

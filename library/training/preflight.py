@@ -20,6 +20,7 @@ from library.options.groups.monitoring import SAMPLERS_PENDING
 from library.options.resolution import ResolvedOptions
 from library.options.schema import all_options
 from library.sampling.prompt_files import Prompt, fields_without_effect, read_prompt_file
+from library.training.caption_weights import caption_weight_notices
 from library.training.file_names import final_file
 from library.training.model_checks import BaseModel, check_model
 from networks.arguments import check_arguments
@@ -67,6 +68,7 @@ def check_run(resolved: ResolvedOptions, families: Sequence[ModelFamily]) -> Run
     if output_dir is not None:
         _check_writable(output_dir, "output_dir", findings)
     _check_text_cache(resolved, datasets, findings)
+    findings.warnings += caption_weight_notices(datasets, resolved.settings.text.weighted_captions)
     for warning in findings.warnings:
         logger.warning(warning)
     if findings.problems or base is None or output_dir is None:

@@ -61,7 +61,10 @@ class PreviewSchedule:
             self.model.move_vae(device)
             self.model.move_text_encoders(device)
             with self.accelerator.autocast():
-                return draw_previews(self.model, prompts, self.output_dir, self.output_name, moment, device)
+                return draw_previews(
+                    self.model, prompts, self.output_dir, self.output_name, moment, device,
+                    show_progress=self.accelerator.is_main_process,
+                )  # fmt: skip
         except Exception:
             logger.exception("no previews could be drawn; training goes on")
             return []

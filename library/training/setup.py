@@ -1,6 +1,7 @@
 """Builds everything a run needs, in the order of its dependencies, and starts it."""
 
 import logging
+import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from library.metadata.model_hashes import hash_model_in_background
 from library.metadata.modelspec import as_data_url
 from library.metadata.training_metadata import MetadataWriter, ModelOrigin, RunFacts
 from library.models.adapter import ModelAdapter
-from library.models.block_compilation import check_backend
+from library.models.block_compilation import check_backend, compiler_errors_in_one_line
 from library.models.family import VELOCITY
 from library.optimizers.optimizer_choice import OptimizerChoice, choose_optimizer
 from library.optimizers.schedule import build_schedule
@@ -104,7 +105,8 @@ def start_training(plan: RunPlan) -> Path | None:
         saver=_build_saver(run, trainable, optimizer_choice),
         previews=_build_previews(run, model, trainable, latents is not None, text is not None),
     )
-    with attention_kernels(settings.attention.mem_eff_attn and not settings.attention.xformers):
+    memory_efficient = settings.attention.mem_eff_attn and not settings.attention.xformers
+    with attention_kernels(memory_efficient), compiler_errors_in_one_line(settings.attention.dynamo_backend):
         return trainer.train()
 
 
@@ -134,6 +136,7 @@ def _begin(plan: RunPlan) -> _Run:
     AcceleratorState._reset_state()  # of an earlier run in this process, which may have had another precision
     logs = log_folder(settings.logging, started_at)
     accelerator = Accelerator(mixed_precision=precision, log_with="tensorboard" if logs else None, project_dir=logs)
+    _require_all_processes(accelerator)
     counts = count_steps(
         count_batches(plan.datasets),
         accelerator.num_processes,
@@ -144,6 +147,20 @@ def _begin(plan: RunPlan) -> _Run:
     seed = _agree_on_seed(settings.training.seed)
     schedule = BatchSchedule(plan.datasets, seed, counts, accelerator.num_processes)
     return _Run(plan, accelerator, seed, counts, started_at, schedule)
+
+
+def _require_all_processes(accelerator: Accelerator) -> None:
+    """Each would train everything and write the same files.
+
+    Raises:
+        UserError: the processes that were started do not know of each other.
+    """
+    started = int(os.environ.get("WORLD_SIZE", "1"))
+    if started != accelerator.num_processes:
+        raise UserError(
+            f"{started} processes were started, but each sees {accelerator.num_processes}: without GPUs, set the "
+            "environment variable ACCELERATE_USE_CPU=true; otherwise start them with accelerate launch --multi_gpu"
+        )
 
 
 def _agree_on_seed(given: int | None) -> int:

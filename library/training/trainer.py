@@ -88,11 +88,7 @@ class Trainer:
         """Displays and logs the losses that have arrived; they may be a few steps old."""
         for loss in self._losses.ready(wait):
             if not math.isfinite(loss.value):
-                raise UserError(
-                    f"the loss became {loss.value} at step {loss.step}: training has diverged and was stopped; "
-                    "lower --learning_rate, or use --mixed_precision bf16 instead of fp16; if it happens at once, "
-                    "the VAE may not bear half precision: add --no_half_vae"
-                )
+                raise UserError(_why_not_finite(loss.step, loss.value))
             self._bar.set_postfix(loss=f"{loss.value:.4f}", avr_loss=f"{self._losses.average:.4f}", refresh=False)
             values = step_values(loss.value, self._losses.average, loss.learning_rates, self.descriptions)
             self.accelerator.log(values, step=loss.step)
@@ -104,3 +100,15 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return path
+
+
+def _why_not_finite(step: int, loss: float) -> str:
+    if step == 1:
+        return (
+            f"the loss is {loss} at the first step, before anything was learned: the base model or its text encoders "
+            "give no usable numbers; check the model file, and use --mixed_precision bf16 instead of fp16"
+        )
+    return (
+        f"the loss became {loss} at step {step}: training has diverged and was stopped; "
+        "lower --learning_rate, or use --mixed_precision bf16 instead of fp16"
+    )

@@ -146,7 +146,7 @@ def test_a_subset_without_repeats_is_left_out_with_a_warning(tmp_path):
 
 
 def test_a_folder_named_with_0_repeats_is_said_to_have_none(tmp_path):
-    for name in ("0_off", "2_on", "plain", "-1_x"):
+    for name in ("0_off", "2_on", "plain", "-1_x", ".cache"):
         make_images(tmp_path / name, "a.png")
     found = find_folders(tmp_path, is_reg=False)
     assert [folder.name for folder in found.ignored] == ["-1_x", "plain"]

@@ -28,6 +28,6 @@ def test_the_example_trains(tmp_path, monkeypatch):
         "--config_file", EXAMPLE / "config.toml", "--dataset_config", "dataset.toml", "--max_train_epochs", 1,
         "--pretrained_model_name_or_path", tmp_path / "model", "--mixed_precision", "no", "--output_dir", "out",
     ) == 0  # fmt: skip
-    weights = load_file(tmp_path / "out" / "last.safetensors")
+    weights = load_file(tmp_path / "out" / "sdxl_lora.safetensors")
     assert {name.split("_")[1] for name in weights} == {"unet"}
     assert any(value.any() for name, value in weights.items() if "lora_up" in name)

@@ -3,11 +3,13 @@
 import pytest
 import torch
 from torch._dynamo import config as dynamo
+from torch._dynamo.exc import Unsupported
 from torch._dynamo.utils import counters
+from torch._inductor.exc import CppCompileError
 
 from library.errors import UserError
 from library.models import block_compilation
-from library.models.block_compilation import check_backend, compile_blocks
+from library.models.block_compilation import check_backend, compile_blocks, compiler_errors_in_one_line
 from library.models.eight_bit_weights import store_in_eight_bits
 from library.models.offloaded_checkpointing import checkpoint_in_main_memory
 from tests.models.two_level_unet import BLOCKS, apply_lora, forward_and_backward, two_level_unet
@@ -150,3 +152,19 @@ def test_what_a_compiler_needs_is_found_out_before(monkeypatch, backend, has_gpu
         return
     with pytest.raises(UserError, match=f"--dynamo_backend {backend} needs {need}".replace("+", r"\+")):
         check_backend(backend)
+
+
+@pytest.mark.parametrize("error", [Unsupported("x"), CppCompileError(["c++"], "a\nb.cpp:3: error: no\n")], ids=type)
+def test_a_compiler_that_fails_is_told_in_one_line(error):
+    with pytest.raises(UserError) as caught, compiler_errors_in_one_line("inductor"):
+        raise error
+    (problem,) = caught.value.problems
+    assert problem.startswith("--dynamo_backend inductor: the compiler failed (")
+    assert "\n" not in problem
+    if isinstance(error, CppCompileError):
+        assert "b.cpp:3: error: no" in problem
+
+
+def test_other_errors_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError), compiler_errors_in_one_line("inductor"):
+        raise ZeroDivisionError

@@ -11,8 +11,9 @@ from safetensors.torch import save_file
 from library.errors import UserError
 from library.models.checkpoints.identification import Identity, ModelKind
 from library.models.family import SD1, SD2, SDXL
-from library.models.inspection import check_identity, inspect_model, inspect_vae
+from library.models.inspection import check_identity, check_vae, inspect_model, inspect_vae
 from library.models.model_source import ModelSource, SourceKind, find_model, find_vae
+from tests.models.tiny_families import original_weights_of, save_tiny_folder, tiny_vae_of
 
 FIRST, SECOND = "text encoder 1 (CLIP ViT-L)", "text encoder 2 (OpenCLIP ViT-bigG)"
 
@@ -359,13 +360,11 @@ WRITTEN = {"given": ("v_parameterization",)}
     ("identity", "options"),
     [
         (SD1_MODEL, {}),
-        (SD1_MODEL, {"v": True, **WRITTEN}),
         (SD2_MODEL, {"v2": True}),
         (SDXL_MODEL, XL),
         (V_MODEL, {**XL, "v": True}),
         (NOISE_MODEL, XL),
         (SNR_MODEL, {**XL, "v": True, "snr": True}),
-        (SDXL_MODEL, {**XL, "v": True, "snr": True}),
         (Identity(ModelKind.SD1, ("VAE",)), {"has_separate_vae": True}),
     ],
 )
@@ -401,7 +400,9 @@ PROBLEMS = {
                    "looks like a ControlNet, not a base model; give the whole base model"),
     "unknown": (Identity(ModelKind.UNKNOWN), {},
                 "looks like no Stable Diffusion model that is known here; "
-                "models that can be trained: SD 1.x, SD 2.x, SDXL"),
+                "models that can be trained here: SD 1.x, SD 2.x, SDXL"),
+    "of another family": (Identity(ModelKind.FLUX), {},
+                          "looks like a Flux model; models that can be trained here: SD 1.x, SD 2.x, SDXL"),
 }  # fmt: skip
 
 
@@ -415,6 +416,12 @@ WARNINGS = {
     "v": (V_MODEL, {**XL, **WRITTEN}, "predicts v, as EVIDENCE says, but is trained to predict noise instead"),
     "zero terminal SNR": (SNR_MODEL, {**XL, "v": True, "given": ("zero_terminal_snr",)},
                           "was trained with zero terminal SNR, as MARKER says, but the run goes on without it"),
+    "SD1 that predicts v": (SD1_MODEL, {"v": True, **WRITTEN},
+                            "does not say what it predicts, and is trained to predict v, as --v_parameterization asks; "
+                            "most models that look like an SD 1.x model predict noise"),
+    "SDXL that predicts v": (SDXL_MODEL, {**XL, "v": True, "snr": True, **WRITTEN},
+                             "does not say what it predicts, and is trained to predict v, as --v_parameterization "
+                             "asks; most models that look like an SDXL model predict noise"),
     "SD2 of unknown kind": (Identity(ModelKind.SD2), {"v2": True},
                             "does not say whether it predicts noise or v; it is trained to predict noise. Models for "
                             "768 pixels mostly predict v: for these, add --v_parameterization, else "
@@ -442,3 +449,24 @@ def test_one_kind_fits_or_is_refused(kind, script):
     problems, _ = check(Identity(kind), script=script, v2=v2)
     fitting = {(SD1, SD2): {ModelKind.SD1, ModelKind.SD2}, (SDXL,): {ModelKind.SDXL}}[script]
     assert bool(problems) == (kind not in fitting)
+
+
+@pytest.mark.parametrize("kind", ["folder", "whole model"])
+def test_a_vae_of_another_family_is_known_where_it_says_so(tmp_path, kind):
+    if kind == "folder":
+        save_tiny_folder(SD1, tmp_path)
+        place = ModelSource(SourceKind.FOLDER, str(tmp_path / "vae"))
+    else:
+        place = ModelSource(SourceKind.FILE, str(tmp_path / "model.safetensors"))
+        save_file({name: value.contiguous() for name, value in original_weights_of(SD1).items()}, place.place)
+    assert check_vae(place, "vae", SD1) is None
+    assert check_vae(place, "vae", SD2) is None
+    assert check_vae(place, "vae", SDXL) == (
+        f"--vae '{place.place}' is no VAE of SDXL: its latents are scaled by 0.18215, not by 0.13025"
+    )
+
+
+def test_a_bare_vae_does_not_say_whose_it_is(tmp_path):
+    path = tmp_path / "vae.safetensors"
+    save_file({name: value.contiguous() for name, value in tiny_vae_of(SD1).state_dict().items()}, path)
+    assert check_vae(ModelSource(SourceKind.FILE, str(path)), "vae", SDXL) is None

@@ -40,7 +40,9 @@ PROBLEMS = [
         "--dataset_config data.toml", without=("--train_data_dir",), without_in_quiet=("--train_data_dir",),
     ),
     Case(
-        "", "--resolution is missing: give the training size in pixels, for SD 1.x usually --resolution 512",
+        "",
+        "--resolution is missing: give the training size in pixels, "
+        "usually --resolution 512 for SD 1.x and 1024 for SDXL",
         "--dataset_config data.toml", without=("--resolution",), without_in_quiet=DATA,
     ),
     Case(

@@ -266,6 +266,7 @@ class FakeModel:
 class FakeAccelerator:
     device = torch.device("meta")
     process_index, num_processes = 1, 2
+    is_main_process = False
 
     def __init__(self):
         self.waited = False

@@ -161,3 +161,11 @@ def test_a_wrong_model_is_told_without_importing_torch(files, train_data_dir, tm
     assert finished.returncode == 0
     assert "train it with train_network.py" in finished.stderr
     assert finished.stdout.strip() == "[]"
+
+
+def test_a_model_that_gives_no_numbers_is_not_blamed_on_the_training(train_data_dir, tmp_path, capsys):
+    save_tiny_folder(SD1, tmp_path / "model")
+    file = tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file({name: value * torch.nan for name, value in load_file(file).items()}, file, {"format": "pt"})
+    assert train(*as_words(least_arguments(tmp_path / "model", train_data_dir, tmp_path / "out"))) == 1
+    assert "the loss is nan at the first step, before anything was learned" in capsys.readouterr().err

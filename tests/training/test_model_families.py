@@ -291,6 +291,13 @@ def test_a_budget_limits_the_variants(sdxl, capsys):
     assert "each image uses 2 caption variants in turn" in shown
 
 
+def test_processes_that_do_not_know_of_each_other(sdxl, capsys, monkeypatch):
+    """Each would train everything and write the same file."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert train_sdxl(*as_words(sdxl)) == 1
+    assert "2 processes were started, but each sees 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("place", ["cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk"])
 def test_two_processes_share_the_work(sdxl, tmp_path, place):
     """As one process with two accumulated batches. The large epsilon keeps AdamW from blowing up rounding."""

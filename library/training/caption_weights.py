@@ -1,0 +1,38 @@
+"""Weights in captions that would not do what their writer means."""
+
+import re
+from collections.abc import Sequence
+
+from library.dataset.records import Dataset
+from library.options.dataset_settings import SubsetSettings
+
+_WEIGHT = re.compile(r"\([^()]+:\s*\d*\.?\d+\s*\)")
+"""(text:1.3)"""
+_GROUP = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+
+
+def caption_weight_notices(datasets: Sequence[Dataset], weighted_captions: bool) -> list[str]:
+    """One notice for each trap, with the number of captions that fall into it."""
+    captions = [
+        (record.caption, dataset.settings.subsets[record.subset])
+        for dataset in datasets
+        for record in dataset.records
+        if record.repeats
+    ]
+    if not weighted_captions:
+        count = sum(bool(_WEIGHT.search(caption)) for caption, _ in captions)
+        if not count:
+            return []
+        return [f"{count} captions hold weights such as (tag:1.3), which are plain text without --weighted_captions"]
+    count = sum(_is_torn(caption, rules) for caption, rules in captions)
+    if not count:
+        return []
+    return [
+        f"{count} captions hold a weighted group of several tags, such as (red hat, blue eyes:1.3): shuffling and tag "
+        "dropout separate its tags, so that the weights no longer hold; weight each tag by itself"
+    ]
+
+
+def _is_torn(caption: str, rules: SubsetSettings) -> bool:
+    rearranges = rules.shuffle_caption or rules.caption_tag_dropout_rate > 0
+    return rearranges and any(rules.caption_separator in group for group in _GROUP.findall(caption))
