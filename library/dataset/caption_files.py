@@ -16,10 +16,8 @@ class UnreadableCaptionError(Exception):
 
 @dataclass(frozen=True)
 class CaptionFile:
-    text: str
-    """First line, without blanks around it."""
-    has_further_lines: bool
-    """There is text below the first line."""
+    lines: tuple[str, ...]
+    """Without blanks around them; at least one, which may be empty."""
     encoding: str
     """How the file was read; anything but 'utf-8' deserves a warning."""
 
@@ -48,8 +46,7 @@ def read_caption_file(path: Path) -> CaptionFile:
     except OSError as error:
         raise UnreadableCaptionError(error.strerror or str(error)) from None
     text, encoding = _decode(content)
-    first, *others = _LINE_END.split(text)
-    return CaptionFile(first.strip(), any(line.strip() for line in others), encoding)
+    return CaptionFile(tuple(line.strip() for line in _LINE_END.split(text)), encoding)
 
 
 def _decode(content: bytes) -> tuple[str, str]:

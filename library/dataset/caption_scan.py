@@ -43,11 +43,16 @@ def _caption(image: Path, subset: SubsetSettings, oddities: _Oddities, findings:
         return ""
     if content.encoding != "utf-8":
         oddities.other_encoding.append(file)
-    if not content.text:
+    first, *others = content.lines
+    if subset.enable_wildcard:  # each use of the image chooses one of the lines
+        caption = "\n".join(line for line in content.lines if line)
+    else:
+        caption = first
+        if any(others):
+            oddities.with_unused_lines.append(file)
+    if not caption:
         oddities.empty.append(file)
-    if content.has_further_lines and not subset.enable_wildcard:
-        oddities.with_unused_lines.append(file)
-    return content.text
+    return caption
 
 
 def _warnings(oddities: _Oddities, num_images: int, subset: SubsetSettings) -> list[str]:

@@ -83,6 +83,11 @@ def _captions(settings: Settings, given: Given) -> Iterator[Finding]:
     touched = captions.shuffle_caption or captions.caption_tag_dropout_rate > 0
     if captions.keep_tokens > 0 and not touched and "dataset_config" not in given:
         yield Notice("--keep_tokens has no effect without --shuffle_caption or --caption_tag_dropout_rate")
+    if captions.keep_tokens_separator and not touched and "dataset_config" not in given:
+        yield Notice(
+            f"--keep_tokens_separator '{captions.keep_tokens_separator}' has no effect without --shuffle_caption or "
+            "--caption_tag_dropout_rate: it stays in the captions as text"
+        )
 
 
 def _network(settings: Settings, given: Given) -> Iterator[Finding]:

@@ -63,3 +63,28 @@ def test_secondary_separator_keeps_groups_together():
 )
 def test_the_longest_caption_has_everything(caption, rules, expected):
     assert longest_caption(caption, CaptionOptions(**rules)) == expected
+
+
+def test_each_use_chooses_a_line_and_its_wildcards():
+    caption = "a {red|green} car\n{{no}} choice"
+    results = {apply(caption, seed=seed, enable_wildcard=True) for seed in range(60)}
+    assert results == {"a red car", "a green car", "{no} choice"}
+
+
+def test_wildcards_come_before_tags_are_shuffled():
+    results = {apply("x, {a, b|c}", seed=seed, enable_wildcard=True, shuffle_caption=True) for seed in range(100)}
+    assert {"c, x", "x, c", "a, x, b"} < results
+    assert not any("|" in result or "{" in result for result in results)
+
+
+def test_the_longest_of_each_choice_counts():
+    caption = "one, {a|longest tag|b}\nshort"
+    assert longest_caption(caption, CaptionOptions(enable_wildcard=True, shuffle_caption=True)) == "one, longest tag"
+
+
+def test_a_mark_beats_the_number_of_tags_that_stay():
+    rules = {"shuffle_caption": True, "keep_tokens": 3, "keep_tokens_separator": "|||"}
+    results = {apply("h ||| a, b, c ||| t, u", seed=seed, **rules) for seed in range(200)}
+    assert len(results) == 6
+    assert all(result.startswith("h, ") and result.endswith(", t, u") for result in results)
+    assert {apply("h1, h2, h3, a", seed=seed, **rules) for seed in range(20)} == {"h1, h2, h3, a"}

@@ -209,3 +209,13 @@ def test_a_folder_with_both_kinds_of_caption_files(tmp_path):
     (warning,) = findings.warnings
     assert "2 of 3 images" in warning
     assert "1 of them have a .caption file" in warning
+
+
+def test_all_lines_are_kept_where_one_is_chosen_each_time(tmp_path):
+    folder = make_images(tmp_path, "a.png", "b.png")
+    (folder / "a.txt").write_bytes(b"\n one \r\n\r\ntwo\n")
+    (folder / "b.txt").write_bytes(b"\n\n")
+    dataset, findings = scan(subset(folder, enable_wildcard=True))
+    assert [record.caption for record in dataset.records] == ["one\ntwo", ""]
+    (warning,) = findings.warnings
+    assert warning.startswith(f"1 of 2 caption files in '{folder}' have an empty first line")

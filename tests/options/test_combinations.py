@@ -358,6 +358,12 @@ NOTICES = [
         "--fp8_base_unet has no effect, since --fp8_base includes the U-Net",
         "--fp8_base --mixed_precision bf16",
     ),
+    Case(
+        "--keep_tokens_separator |||",
+        "--keep_tokens_separator '|||' has no effect without --shuffle_caption or --caption_tag_dropout_rate: "
+        "it stays in the captions as text",
+        "--keep_tokens_separator ||| --shuffle_caption",
+    ),
     Case("--mem_eff_attn --xformers", "--mem_eff_attn has no effect, since --xformers is given", "--mem_eff_attn"),
     Case(
         "--dynamo_backend eager", "--dynamo_backend has no effect without --torch_compile",

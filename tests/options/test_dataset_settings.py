@@ -277,8 +277,6 @@ def test_keys_that_belong_to_a_dataset(tmp_path, line):
         ('face_crop_aug_range = "1,2"', False, "the remaining dataset options"),
         ("alpha_mask = true", False, "the remaining dataset options"),
         ("cache_info = true", False, "the remaining dataset options"),
-        ("enable_wildcard = true", False, "the remaining caption options"),
-        ('keep_tokens_separator = "|||"', False, "the remaining caption options"),
         ("token_warmup_min = 2", False, "the remaining caption options"),
         ("token_warmup_step = 0.5", False, "the remaining caption options"),
         ("custom_attributes = {a = 1}", False, "the remaining dataset options"),

@@ -34,12 +34,16 @@ class CaptionOptions(OptionGroup):
         0.0, ge=0, le=1, unit="probability", help="How often a single tag is left out."
     )
     keep_tokens_separator: str = option(
-        "", help="Mark in the caption that ends the fixed tags (and begins a fixed tail).", pending=CAPTIONS
+        "",
+        help="Mark in captions, such as |||: tags before it, and after a second one, stay where they are; "
+        "beats --keep_tokens.",
     )
     secondary_separator: str | None = option(
         help="What separates tags that are shuffled and dropped as one; becomes --caption_separator in the end."
     )
-    enable_wildcard: bool = option(False, help="Choose among {a|b} and among the lines of a file.", pending=CAPTIONS)
+    enable_wildcard: bool = option(
+        False, help="Choose among {a|b} and among the lines of a caption file each time it is used; {{ is a brace."
+    )
     token_warmup_min: int = option(
         1, ge=0, unit="tags", help="Tags used at the first step of a tag warm-up.", pending=CAPTIONS
     )
