@@ -23,6 +23,10 @@ class DamagedOutputsError(Exception):
     """A file that does not hold what was once written to it; the message says why."""
 
 
+class UnreadableOutputsError(DamagedOutputsError):
+    """A file that cannot be read now; it may be whole."""
+
+
 def find_output_files(folder: Path) -> Iterator[Path]:
     """Complete files with captions, in a fixed order; none if there is no such folder."""
     yield from sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"))
@@ -70,7 +74,9 @@ def _open(file: Path) -> tuple[list[str], TextConditioning, str]:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118 - it is no mapping
         outputs = TextConditioning(tensors["hidden_states"], tensors.get("pooled"))
         return metadata["captions"].split(), outputs, metadata["content"]
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise UnreadableOutputsError(str(error)) from None
+    except SafetensorError as error:
         raise DamagedOutputsError(str(error)) from None
     except KeyError as error:
         raise DamagedOutputsError(f"it lacks {error}") from None

@@ -11,6 +11,7 @@ from library.caching.text_encoder_identity import caption_key
 from library.caching.text_encoder_outputs import CaptionEncoder, bytes_per_caption
 from library.caching.text_output_files import (
     DamagedOutputsError,
+    UnreadableOutputsError,
     find_output_files,
     open_outputs,
     verify_outputs,
@@ -56,11 +57,12 @@ class OutputsOnDisk:
                 self._add(file)
             except DamagedOutputsError as error:
                 damaged[file] = str(error)
-                _delete(file)
+                if not isinstance(error, UnreadableOutputsError):
+                    _delete(file)
         if damaged:
             file, reason = next(iter(damaged.items()))
             logger.warning(
-                f"{len(damaged)} files with text encoder outputs are damaged and are replaced; their captions are "
+                f"{len(damaged)} files with text encoder outputs are damaged or cannot be read; their captions are "
                 f"encoded again: '{file}' ({reason})"
                 + "".join(f", '{other}'" for other in list(damaged)[1:3])
                 + (", ..." if len(damaged) > 3 else "")

@@ -1,5 +1,6 @@
 """Compiles the repeated blocks of a U-Net instead of the whole: a block that occurs seventy times is compiled once."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -11,6 +12,9 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
 from library.errors import UserError
+
+_TOLD = re.compile(r"(?<![A-Za-z])error:", re.IGNORECASE)
+"""What a compiler's own message begins with, unlike the names of exceptions that wrap it."""
 
 REPEATED_BLOCKS = (BasicTransformerBlock, ResnetBlock2D)
 
@@ -107,8 +111,9 @@ def compiler_errors_in_one_line(backend: str) -> Iterator[None]:
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = next((line for line in lines if "error:" in line.lower()), lines[0] if lines else type(error).__name__)
+        told = next((line for line in lines if _TOLD.search(line)), " ".join(lines) or type(error).__name__)
+        hint = " (C++ compilers fail where a folder's name holds a blank)" if backend == "inductor" else ""
         raise UserError(
-            f"--dynamo_backend {backend}: the compiler failed ({told[:300]}); leave out --torch_compile, or choose "
-            "another backend. C++ compilers fail where a folder's name holds a blank"
+            f"--dynamo_backend {backend}: the compiler failed: {told[:300]}{hint}; "
+            "leave out --torch_compile, or choose another backend"
         ) from None

@@ -21,6 +21,13 @@ Findings = tuple[list[str], list[str]]
 
 _FAMILY_OF_KIND = {ModelKind.SD1: SD1, ModelKind.SD2: SD2, ModelKind.SDXL: SDXL}
 
+_FAMILY_OF_VAE = {
+    **_FAMILY_OF_KIND,
+    **dict.fromkeys((ModelKind.INPAINTING, ModelKind.INSTRUCTION, ModelKind.DEPTH, ModelKind.UNCLIP), SD1),
+    ModelKind.REFINER: SDXL,
+}
+"""Whose VAE a whole model holds; that of SD 1.x and 2.x is the same. Models that are not here may hold either."""
+
 _REMEDIES = {
     ModelKind.NETWORK: "give the model that it was trained on",
     ModelKind.VAE: "give it as --vae, and the whole model here",
@@ -74,9 +81,10 @@ def check_vae(source: ModelSource, option: str, family: ModelFamily) -> str | No
     scale = _latent_scale(Path(source.place), option)
     if scale is None or math.isclose(scale, family.latent_scale, rel_tol=1e-3):
         return None
+    remedy = f"; if it is one, correct scaling_factor in its {CONFIGURATION}" if Path(source.place).is_dir() else ""
     return (
         f"--{option} '{source.place}' is no VAE of {family.name}: its latents are scaled by {scale:g}, "
-        f"not by {family.latent_scale:g}"
+        f"not by {family.latent_scale:g}{remedy}"
     )
 
 
@@ -85,7 +93,7 @@ def _latent_scale(place: Path, option: str) -> float | None:
         scale = read_configuration(place, option).get("scaling_factor")
         return float(scale) if isinstance(scale, (int, float)) else None
     header = read_header(place, option)
-    family = _FAMILY_OF_KIND.get(identify(header.shapes, header.metadata).kind)
+    family = _FAMILY_OF_VAE.get(identify(header.shapes, header.metadata).kind)
     return None if family is None else family.latent_scale
 
 

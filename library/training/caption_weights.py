@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from library.dataset.records import Dataset
 from library.options.dataset_settings import SubsetSettings
 
-_WEIGHT = re.compile(r"\([^()]+:\s*\d*\.?\d+\s*\)")
+_WEIGHT = re.compile(r"(?<=[^\s(]):\s*\d*\.?\d+\s*\)")
 """(text:1.3)"""
-_GROUP = re.compile(r"\([^()]*\)|\[[^\[\]]*\]")
+_GROUP = re.compile(r"(?<!\\)\([^()]*\)|(?<!\\)\[[^\[\]]*\]")
 
 
 def caption_weight_notices(datasets: Sequence[Dataset], weighted_captions: bool) -> list[str]:

@@ -51,6 +51,8 @@ from networks.contract import import_network_module
 logger = logging.getLogger(__name__)
 
 _SEED_LIMIT = 2**32
+_PROCESS_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+"""In which launchers say how many processes they started."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +157,13 @@ def _require_all_processes(accelerator: Accelerator) -> None:
     Raises:
         UserError: the processes that were started do not know of each other.
     """
-    started = int(os.environ.get("WORLD_SIZE", "1"))
+    counts = [int(os.environ[name]) for name in _PROCESS_COUNTS if os.environ.get(name, "").isdecimal()]
+    started = counts[0] if counts else 1
     if started != accelerator.num_processes:
         raise UserError(
             f"{started} processes were started, but each sees {accelerator.num_processes}: without GPUs, set the "
-            "environment variable ACCELERATE_USE_CPU=true; otherwise start them with accelerate launch --multi_gpu"
+            "environment variable ACCELERATE_USE_CPU=true; otherwise start them with accelerate launch --multi_gpu; "
+            "if only one was started, unset WORLD_SIZE"
         )
 
 

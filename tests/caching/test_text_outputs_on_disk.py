@@ -120,6 +120,19 @@ def test_captions_of_a_damaged_file_are_encoded_again_with_one_warning(tmp_path,
     assert "encoded again" in warning.message
 
 
+def test_files_that_cannot_be_read_for_now_are_kept(tmp_path, monkeypatch):
+    encode(tmp_path, CAPTIONS[:4])
+    with monkeypatch.context() as trouble:
+
+        def refuse(*arguments, **keywords):
+            raise OSError(24, "Too many open files")
+
+        trouble.setattr(text_output_files, "safe_open", refuse)
+        outputs = OutputsOnDisk(tmp_path, CAPTIONS[:4])
+        assert len(outputs.missing()) == 4
+    assert_holds(OutputsOnDisk(tmp_path, CAPTIONS[:4]), CAPTIONS[:4])
+
+
 def test_damage_in_files_that_the_run_does_not_need_does_not_matter(tmp_path, caplog):
     encode(tmp_path, CAPTIONS[:4])
     _flip_a_bit(files_in(tmp_path)[0])

@@ -5,7 +5,7 @@ import torch
 from torch._dynamo import config as dynamo
 from torch._dynamo.exc import Unsupported
 from torch._dynamo.utils import counters
-from torch._inductor.exc import CppCompileError
+from torch._inductor.exc import CppCompileError, InductorError
 
 from library.errors import UserError
 from library.models import block_compilation
@@ -154,14 +154,17 @@ def test_what_a_compiler_needs_is_found_out_before(monkeypatch, backend, has_gpu
         check_backend(backend)
 
 
-@pytest.mark.parametrize("error", [Unsupported("x"), CppCompileError(["c++"], "a\nb.cpp:3: error: no\n")], ids=type)
+COMPILE_ERROR = CppCompileError(["c++"], "a\nb.cpp:3: error: no\n")
+
+
+@pytest.mark.parametrize("error", [Unsupported("x"), COMPILE_ERROR, InductorError(COMPILE_ERROR, None)], ids=type)
 def test_a_compiler_that_fails_is_told_in_one_line(error):
     with pytest.raises(UserError) as caught, compiler_errors_in_one_line("inductor"):
         raise error
     (problem,) = caught.value.problems
-    assert problem.startswith("--dynamo_backend inductor: the compiler failed (")
+    assert problem.startswith("--dynamo_backend inductor: the compiler failed: ")
     assert "\n" not in problem
-    if isinstance(error, CppCompileError):
+    if not isinstance(error, Unsupported):
         assert "b.cpp:3: error: no" in problem
 
 

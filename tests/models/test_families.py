@@ -500,3 +500,14 @@ def test_sdxl_files_whose_projection_is_not_transposed(tmp_path, weights, models
     other[f"{name}.weight"] = other.pop(name).T.contiguous()
     loaded = load(save(other, tmp_path / "other.safetensors"), family=SDXL)
     assert_weights(loaded, models[SDXL.name], count=TENSORS[SDXL.name])
+
+
+def test_a_bare_vae_with_the_names_of_older_releases(tmp_path, weights, models, small_tokenizer):
+    older = {".to_q.": ".query.", ".to_k.": ".key.", ".to_v.": ".value.", ".to_out.0.": ".proj_attn."}
+    vae = dict(models[SDXL.name]["vae"].state_dict())
+    for newer, old in older.items():
+        vae = {name.replace(newer, old): value for name, value in vae.items()}
+    assert sum(".query." in name for name in vae) == 4
+    path = save(weights[SDXL.name], tmp_path / "model.safetensors")
+    loaded = load(path, family=SDXL, vae=save(vae, tmp_path / "vae.safetensors"))
+    assert_weights(loaded, models[SDXL.name], count=TENSORS[SDXL.name])

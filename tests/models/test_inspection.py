@@ -463,6 +463,7 @@ def test_a_vae_of_another_family_is_known_where_it_says_so(tmp_path, kind):
     assert check_vae(place, "vae", SD2) is None
     assert check_vae(place, "vae", SDXL) == (
         f"--vae '{place.place}' is no VAE of SDXL: its latents are scaled by 0.18215, not by 0.13025"
+        + ("; if it is one, correct scaling_factor in its config.json" if kind == "folder" else "")
     )
 
 

@@ -217,3 +217,30 @@ def test_the_folder_may_go_once_it_is_loaded(folder, tiny_model):
     for part in PARTS.values():
         (folder / part).write_bytes(b"\0" * (folder / part).stat().st_size)
     assert_weights(adapter, parts_of(load(tiny_model)))
+
+
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("unet", {"block_out_channels": "abc"}),
+        ("unet", {"layers_per_block": "2"}),
+        ("vae", {"act_fn": 3}),
+        ("text_encoder", {"hidden_act": "nope"}),
+        ("text_encoder", {"hidden_size": "x"}),
+    ],
+)
+def test_configurations_that_describe_no_model(folder, part, changes):
+    file = folder / part / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+    with pytest.raises(UserError) as caught:
+        load(folder)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"{OPTION} '{folder}' cannot be loaded: '{part}/config.json' describes no model (")
+
+
+def test_more_layers_than_the_configuration_says(folder):
+    """The libraries would go on with the first ones, and another layer would be taken."""
+    file = folder / "text_encoder" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "num_hidden_layers": 1}))
+    with pytest.raises(UserError, match=r"'text_encoder' holds more layers than its config\.json says"):
+        load(folder)

@@ -22,8 +22,11 @@ def datasets_of(*captions: str, repeats: int = 1, **rules) -> tuple[Dataset, ...
     return (Dataset(DatasetSettings(subsets=(subset,)), records),)
 
 
-WEIGHTED = ("a (cat:1.3)", "a cat (red hat:0.5), outdoors")
-PLAIN = ("a cat", "hatsune miku (vocaloid)", r"miku \(vocaloid\)", "(smile) [dull]", "time 12:30", "(at 12:30 h)")
+WEIGHTED = ("a ((cat):1.3)", "a cat (red hat:0.5), outdoors")
+PLAIN = (
+    "see you at 12:30 (maybe)", "(:3)", "a cat", "hatsune miku (vocaloid)", r"miku \(vocaloid\)", "(smile) [dull]",
+    "time 12:30", "(at 12:30 h)",
+)  # fmt: skip
 
 
 def test_weights_that_are_plain_text():
@@ -44,6 +47,6 @@ def test_weights_that_are_plain_text():
     ],
 )
 def test_weighted_groups_that_are_torn_apart(rules, is_torn):
-    captions = ("a cat, (red hat, blue eyes:1.3)", "[dull, grey] sky", "(one:1.2), two")
+    captions = ("a cat, (red hat, blue eyes:1.3)", "[dull, grey] sky", "(one:1.2), two", r"saber \(fate, zero\)")
     notices = caption_weight_notices(datasets_of(*captions, **rules), weighted_captions=True)
     assert [notice.split(" ")[0] for notice in notices] == (["2"] if is_torn else [])

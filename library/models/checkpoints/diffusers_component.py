@@ -14,7 +14,7 @@ from transformers import CLIPTextConfig
 from library.models.checkpoints.assembly import assign
 from library.models.checkpoints.original_layout import flatten_attention_convolutions
 from library.models.checkpoints.weights_file import WeightsFile
-from library.models.diffusers_layout import weights_files
+from library.models.diffusers_layout import CONFIGURATION, weights_files
 
 Weights = dict[str, torch.Tensor]
 
@@ -66,7 +66,8 @@ def _load(
 
     Raises:
         UserError: a file of weights is damaged; names option and file.
-        OSError, ValueError, RuntimeError: files or tensors are missing, or have wrong shapes.
+        OSError, ValueError, RuntimeError: files or tensors are missing, or have wrong shapes, or a text encoder
+            has more layers than its configuration says, so that another one would be taken.
     """
     weights: Weights = {}
     for path in weights_files(folder):
@@ -74,17 +75,39 @@ def _load(
         weights |= file.read(list(file.shapes), dtype, device)
     if not weights:
         raise ValueError(f"its folder '{folder.name}' holds no weights")
-    with init_empty_weights(include_buffers=False):
-        model = build()
+    model = _build(build, folder)
     expected = model.state_dict().keys()
     named = {_current_name(name, expected): tensor for name, tensor in weights.items()}
     unused = [name for name in assign(model, adapt(named)) if "position_ids" not in name]
+    if any(".layers." in name for name in unused):
+        raise ValueError(f"'{folder.name}' holds more layers than its {CONFIGURATION} says, {unused[0]} among them")
     if unused:
         logger.warning("'%s': %d tensors are not used, %s among them", folder, len(unused), unused[0])
     return model.to(device)
 
 
-def _current_name(name: str, expected: Collection[str]) -> str:
+def _build(build: Callable[[], nn.Module], folder: Path) -> nn.Module:
+    """
+    Raises:
+        ValueError: the configuration describes no model.
+    """
+    try:
+        with init_empty_weights(include_buffers=False):
+            return build()
+    except Exception as error:  # noqa: BLE001 - the libraries check little, so that it is of many kinds
+        reason = (str(error).strip().splitlines() or [""])[-1].strip()
+        raise ValueError(
+            f"'{folder.name}/{CONFIGURATION}' describes no model ({type(error).__name__}: {reason})"
+        ) from None
+
+
+def current_attention_name(name: str) -> str:
+    """A VAE tensor's name as diffusers has it today."""
     for older, newer in _OLDER_ATTENTION.items():
-        name = name.replace(older, newer) if name not in expected else name
+        name = name.replace(older, newer)
+    return name
+
+
+def _current_name(name: str, expected: Collection[str]) -> str:
+    name = name if name in expected else current_attention_name(name)
     return next((one for one in (name, name.removeprefix(_LEVEL), f"{_LEVEL}{name}") if one in expected), name)

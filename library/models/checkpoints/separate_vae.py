@@ -6,8 +6,9 @@ import torch
 from diffusers import AutoencoderKL
 
 from library.errors import UserError
+from library.models.checkpoints import original_layout
 from library.models.checkpoints.assembly import VAE_SIDES, build_vae, fill
-from library.models.checkpoints.diffusers_component import load_autoencoder
+from library.models.checkpoints.diffusers_component import current_attention_name, load_autoencoder
 from library.models.checkpoints.identification import VAE_PREFIX
 from library.models.checkpoints.weights_file import WeightsFile
 from library.models.model_source import VAE_OPTION, ModelSource, SourceKind
@@ -53,6 +54,7 @@ def _load_file(
 
 
 def _from_diffusers_names(weights: dict[str, torch.Tensor], scaling_factor: float) -> AutoencoderKL:
+    weights = {current_attention_name(name): tensor for name, tensor in weights.items()}
     widths: list[int] = []
     while (name := f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight") in weights:
         widths.append(weights[name].shape[0])
@@ -61,7 +63,7 @@ def _from_diffusers_names(weights: dict[str, torch.Tensor], scaling_factor: floa
         layers += 1
     return fill(
         AutoencoderKL,
-        weights,
+        original_layout.flatten_attention_convolutions(weights),
         block_out_channels=tuple(widths),
         layers_per_block=layers,
         down_block_types=("DownEncoderBlock2D",) * len(widths),
