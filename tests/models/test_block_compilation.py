@@ -99,11 +99,18 @@ def test_weights_in_eight_bits_are_compiled_without_a_break():
 
 @pytest.mark.slow
 def test_inductor_computes_the_same():
-    """Its gradients, too, for one image, where the blocks' input is a transposed view."""
+    """Its gradients, too, for one image, where the blocks' input is a transposed view.
+
+    Where PyTorch is installed below a folder with a blank in its name, C++ compilers fail: then it must be told so.
+    """
     unet = two_level_unet()
     network = apply_lora(unet)
     expected = forward_and_backward(unet, network)
     compile_blocks(unet, "inductor")
+    if " " in torch.__file__:
+        with pytest.raises(UserError, match="holds a blank"), compiler_errors_in_one_line("inductor"):
+            forward_and_backward(unet, network)
+        return
     actual = forward_and_backward(unet, network)
     assert graphs() == KINDS_OF_BLOCKS
     assert_same_training(*actual, *expected)
