@@ -5,8 +5,9 @@ import logging
 import math
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def read_prompt_file(path: Path) -> list[Prompt]:
     """The prompts of a file in order.
 
     Raises:
-        UserError: the file cannot be read, or says something that cannot be meant; names the line or entry.
+        UserError: the file cannot be read, or says what cannot be meant; names each line or entry concerned.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -96,6 +97,8 @@ def read_prompt_file(path: Path) -> list[Prompt]:
         raise UserError(f"--sample_prompts '{path}': it is not UTF-8 text; save it again as UTF-8") from None
     try:
         return parse_prompts(text, path.suffix.lower().lstrip("."))
+    except PromptFileError as error:
+        raise UserError([f"--sample_prompts '{path}': {problem}" for problem in error.problems]) from None
     except ValueError as error:
         raise UserError(f"--sample_prompts '{path}': {error}") from None
 
@@ -106,7 +109,7 @@ def parse_prompts(text: str, kind: str) -> list[Prompt]:
         kind: "txt", "toml" or "json".
 
     Raises:
-        ValueError: something cannot be meant; says what and where.
+        ValueError: something cannot be meant; says what and where. PromptFileError, where several prompts are concerned.
     """
     readers = {"txt": _parse_text, "toml": _parse_toml, "json": _parse_json}
     if kind not in readers:
@@ -114,12 +117,37 @@ def parse_prompts(text: str, kind: str) -> list[Prompt]:
     return [{**prompt, "enum": number} for number, prompt in enumerate(readers[kind](text))]
 
 
-def _parse_text(text: str) -> list[Prompt]:
-    prompts = []
-    for number, line in enumerate(text.split("\n"), 1):  # splitlines() would also cut at U+2028 and its like
-        if line.strip() and not line.lstrip().startswith("#"):
-            prompts.append(_parse_line(line.strip(), f"line {number}"))
+class PromptFileError(ValueError):
+    """What is wrong with several prompts of a file."""
+
+    def __init__(self, problems: Sequence[str]):
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+def _read_each(readers: Iterable[Callable[[], Prompt]]) -> list[Prompt]:
+    """
+    Raises:
+        PromptFileError: of all prompts that cannot be read.
+    """
+    prompts, problems = [], []
+    for read in readers:
+        try:
+            prompts.append(read())
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise PromptFileError(problems)
     return prompts
+
+
+def _parse_text(text: str) -> list[Prompt]:
+    lines = enumerate(text.split("\n"), 1)  # splitlines() would also cut at U+2028 and its like
+    return _read_each(
+        partial(_parse_line, line.strip(), f"line {number}")
+        for number, line in lines
+        if line.strip() and not line.lstrip().startswith("#")
+    )
 
 
 def _parse_line(line: str, place: str) -> Prompt:
@@ -157,7 +185,8 @@ def _parse_toml(text: str) -> list[Prompt]:
     shared = {name: value for name, value in table.items() if name != "subset"}
     if not all(isinstance(entry, dict) for entry in table["subset"]):
         raise ValueError("each prompt must be a table [[prompt.subset]]")
-    return [_checked({**shared, **entry}, f"prompt {number}") for number, entry in enumerate(table["subset"], 1)]
+    entries = enumerate(table["subset"], 1)
+    return _read_each(partial(_checked, {**shared, **entry}, f"prompt {number}") for number, entry in entries)
 
 
 def _parse_json(text: str) -> list[Prompt]:
@@ -167,15 +196,15 @@ def _parse_json(text: str) -> list[Prompt]:
         raise ValueError(f"it is not valid JSON: {error}") from None
     if not isinstance(content, list):
         raise ValueError("it must hold a list of prompts")
-    prompts = []
-    for number, entry in enumerate(content, 1):
-        if isinstance(entry, str):
-            prompts.append(_parse_line(entry, f"prompt {number}"))
-        elif isinstance(entry, dict):
-            prompts.append(_checked(entry, f"prompt {number}"))
-        else:
-            raise ValueError(f"prompt {number}: must be text or an object")
-    return prompts
+    return _read_each(partial(_json_prompt, entry, f"prompt {number}") for number, entry in enumerate(content, 1))
+
+
+def _json_prompt(entry: Any, place: str) -> Prompt:
+    if isinstance(entry, str):
+        return _parse_line(entry, place)
+    if isinstance(entry, dict):
+        return _checked(entry, place)
+    raise ValueError(f"{place}: must be text or an object")
 
 
 def _checked(entry: Mapping[str, Any], place: str) -> Prompt:

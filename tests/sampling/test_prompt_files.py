@@ -64,3 +64,21 @@ def test_lines_end_at_newlines_only():
 
 def test_a_tab_ends_the_name_of_an_option():
     assert parse_prompts("a cat --w\t64", "txt") == [{"prompt": "a cat", "width": 64, "enum": 0}]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "places"),
+    [
+        ("p.txt", "a --w x\na dog\n# --w y\na --zz 1\n", ("line 1", "line 4")),
+        ("p.json", '["a --w x", 5, {"width": 3}, "fine"]', ("prompt 1", "prompt 2", "prompt 3")),
+        ("p.toml", "[prompt]\n[[prompt.subset]]\nwidth = 1\n[[prompt.subset]]\nprompt = 'a'\nheigth = 2\n",
+         ("prompt 1", "prompt 2")),
+    ],
+)  # fmt: skip
+def test_all_wrong_prompts_are_told_at_once(tmp_path, name, text, places):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        read_prompt_file(path)
+    found = [problem.removeprefix(f"--sample_prompts '{path}': ").split(":")[0] for problem in error.value.problems]
+    assert tuple(found) == places
