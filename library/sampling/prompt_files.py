@@ -109,7 +109,7 @@ def parse_prompts(text: str, kind: str) -> list[Prompt]:
         kind: "txt", "toml" or "json".
 
     Raises:
-        ValueError: something cannot be meant; says what and where. PromptFileError, where several prompts are concerned.
+        ValueError: something cannot be meant; says what and where. PromptFileError, where prompts are concerned.
     """
     readers = {"txt": _parse_text, "toml": _parse_toml, "json": _parse_json}
     if kind not in readers:
