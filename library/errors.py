@@ -21,3 +21,18 @@ def format_problems(problems: Sequence[str]) -> str:
     lines = [f"{len(problems)} problems were found:"]
     lines += [f"  {number}. {problem}" for number, problem in enumerate(problems, 1)]
     return "\n".join(lines)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of a library says first; its kind, if it says nothing."""
+    return _lines(error)[0]
+
+
+def last_line(error: BaseException) -> str:
+    """What an error of a library says last, as of several findings; its kind, if it says nothing."""
+    return _lines(error)[-1]
+
+
+def _lines(error: BaseException) -> list[str]:
+    lines = [line.strip() for line in str(error).strip().splitlines()]
+    return lines or [type(error).__name__]

@@ -38,10 +38,6 @@ class TextConditioning:
             torch.cat([part.hidden_states for part in parts]), torch.cat(pooled) if pooled else None
         )
 
-    def to(self, device: torch.device) -> "TextConditioning":
-        """For use outside a training batch, which moves itself."""
-        return TextConditioning(self.hidden_states.to(device), None if self.pooled is None else self.pooled.to(device))
-
     def rows(self) -> "list[TextConditioning]":
         """Each caption by itself."""
         return [
@@ -50,10 +46,6 @@ class TextConditioning:
             )
             for row in range(len(self.hidden_states))
         ]
-
-
-SIZE_NUMBERS = 6
-"""Original height and width, top and left of the crop, target height and width; all in pixels."""
 
 
 def size_numbers(

@@ -19,11 +19,14 @@ class BatchSchedule:
 
     def of_epoch(self, epoch: int, process: int) -> list[PlannedBatch]:
         """The batches of an epoch, counted from 0, that a process trains on: the last epoch may end early."""
-        batches = batches_of_process(batches_of_epoch(self.datasets, self.seed, epoch), process, self.num_processes)
-        steps_left = self.counts.max_train_steps - epoch * self.counts.steps_per_epoch
-        return batches[: steps_left * self.counts.accumulation]
+        return self._share(batches_of_epoch(self.datasets, self.seed, epoch), epoch, process)
 
     def of_run(self, processes: Sequence[int]) -> Iterator[PlannedBatch]:
         for epoch in range(self.counts.num_epochs):
+            batches = batches_of_epoch(self.datasets, self.seed, epoch)
             for process in processes:
-                yield from self.of_epoch(epoch, process)
+                yield from self._share(batches, epoch, process)
+
+    def _share(self, batches: Sequence[PlannedBatch], epoch: int, process: int) -> list[PlannedBatch]:
+        steps_left = self.counts.max_train_steps - epoch * self.counts.steps_per_epoch
+        return batches_of_process(batches, process, self.num_processes)[: steps_left * self.counts.accumulation]

@@ -6,7 +6,7 @@ import torch
 
 from library.caching.latents_in_memory import encode_all
 from library.dataset.batch_preparation import LatentKey
-from library.errors import UserError
+from library.errors import UserError, first_line
 from library.models.adapter import ModelAdapter
 from library.models.adapter_loading import load_model
 from library.models.family import ModelFamily
@@ -90,9 +90,8 @@ def _use_xformers(model: ModelAdapter) -> None:
     try:
         model.use_xformers()
     except Exception as error:  # noqa: BLE001 - a trial run of its kernels may fail in any way
-        detail = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"--xformers cannot be used: {detail}. Leave it out to use PyTorch's own attention, "
+            f"--xformers cannot be used: {first_line(error)}. Leave it out to use PyTorch's own attention, "
             "or install the release of xformers that was built for this PyTorch"
         ) from None
 

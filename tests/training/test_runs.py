@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import load_file
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.command import as_words, least_arguments, train
+from tests.training.running import assert_same_weights, logged, metadata_of, run
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -22,34 +21,6 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture
 def arguments(tiny_model, train_data_dir, tmp_path):
     return least_arguments(tiny_model, train_data_dir, tmp_path / "out put ü")
-
-
-def run(arguments, **changes) -> Path:
-    """Trains; returns the final file. Keyword arguments are options; True = a switch."""
-    options = {f"--{name}": None if value is True else str(value) for name, value in changes.items()}
-    complete = {**arguments, **options}
-    assert train(*as_words(complete)) == 0
-    return Path(complete["--output_dir"]) / "tiny.safetensors"
-
-
-def assert_same_weights(first: Path, second: Path, tolerance: float = 0.0) -> None:
-    weights, others = load_file(first), load_file(second)
-    assert weights.keys() == others.keys()
-    assert len(weights) > 100
-    for name, tensor in weights.items():
-        torch.testing.assert_close(tensor, others[name], rtol=tolerance, atol=tolerance)
-
-
-def metadata_of(file: Path) -> dict[str, str]:
-    with safe_open(file, "pt") as opened:
-        return opened.metadata()
-
-
-def logged(folder: Path, name: str) -> list[float]:
-    (file,) = [path for path in folder.rglob("events.out.tfevents.*") if path.parent.name == "network_train"]
-    log = EventAccumulator(str(file), size_guidance={"scalars": 0})
-    log.Reload()
-    return [event.value for event in log.Scalars(name)]
 
 
 def test_a_run_leaves_a_network_with_its_metadata(arguments):

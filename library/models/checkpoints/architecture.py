@@ -25,7 +25,7 @@ def unet_configuration(unet: Shapes, heads: int | None) -> dict[str, Any]:
         KeyError: a tensor that tells the architecture is missing.
     """
     widths = _unet_widths(unet)
-    depths = [_depth(unet, f"input_blocks.{1 + level * (LAYERS_PER_BLOCK + 1)}.1") for level in range(len(widths))]
+    depths = _depths(unet)
     return {
         "in_channels": unet["input_blocks.0.0.weight"][1],
         "out_channels": unet["out.2.weight"][0],
@@ -44,8 +44,7 @@ def unet_configuration(unet: Shapes, heads: int | None) -> dict[str, Any]:
 
 def attention_levels(unet: Shapes) -> tuple[bool, ...]:
     """For each level of the way down, whether it has attention."""
-    starts = [1 + level * (LAYERS_PER_BLOCK + 1) for level in range(len(_unet_widths(unet)))]
-    return tuple(_depth(unet, f"input_blocks.{start}.1") > 0 for start in starts)
+    return tuple(depth > 0 for depth in _depths(unet))
 
 
 def _unet_widths(unet: Shapes) -> list[int]:
@@ -53,6 +52,12 @@ def _unet_widths(unet: Shapes) -> list[int]:
     while (name := f"input_blocks.{1 + len(widths) * (LAYERS_PER_BLOCK + 1)}.0.out_layers.3.weight") in unet:
         widths.append(unet[name][0])
     return widths
+
+
+def _depths(unet: Shapes) -> list[int]:
+    """Blocks of the transformers of each level of the way down."""
+    starts = (1 + level * (LAYERS_PER_BLOCK + 1) for level in range(len(_unet_widths(unet))))
+    return [_depth(unet, f"input_blocks.{start}.1") for start in starts]
 
 
 def _depth(unet: Shapes, transformer: str) -> int:
@@ -78,18 +83,25 @@ def _size_conditioning(unet: Shapes) -> dict[str, Any]:
     }
 
 
-def vae_configuration(vae: Shapes, scaling_factor: float) -> dict[str, Any]:
+ORIGINAL_VAE_LAYER = "encoder.down.{}.block.{}.conv1.weight"
+DIFFUSERS_VAE_LAYER = "encoder.down_blocks.{}.resnets.{}.conv1.weight"
+
+
+def vae_configuration(vae: Shapes, scaling_factor: float, layer: str = ORIGINAL_VAE_LAYER) -> dict[str, Any]:
     """Arguments of diffusers' AutoencoderKL.
+
+    Args:
+        layer: name of the tensor of a level and layer, which tells the names that `vae` has.
 
     Raises:
         KeyError: a tensor that tells the architecture is missing.
     """
     widths: list[int] = []
-    while f"encoder.down.{len(widths)}.block.0.conv1.weight" in vae:
-        widths.append(vae[f"encoder.down.{len(widths)}.block.0.conv1.weight"][0])
+    while (first := layer.format(len(widths), 0)) in vae:
+        widths.append(vae[first][0])
     return {
         "block_out_channels": tuple(widths),
-        "layers_per_block": _count(vae, "encoder.down.0.block.{}.conv1.weight"),
+        "layers_per_block": _count(vae, layer.format(0, "{}")),
         "down_block_types": ("DownEncoderBlock2D",) * len(widths),
         "up_block_types": ("UpDecoderBlock2D",) * len(widths),
         "latent_channels": vae["post_quant_conv.weight"][0],

@@ -11,6 +11,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from transformers import CLIPTextConfig
 
+from library.errors import last_line
 from library.models.checkpoints.assembly import assign
 from library.models.checkpoints.original_layout import flatten_attention_convolutions
 from library.models.checkpoints.weights_file import WeightsFile
@@ -95,10 +96,8 @@ def _build(build: Callable[[], nn.Module], folder: Path) -> nn.Module:
         with init_empty_weights(include_buffers=False):
             return build()
     except Exception as error:  # noqa: BLE001 - the libraries check little, so that it is of many kinds
-        reason = (str(error).strip().splitlines() or [""])[-1].strip()
-        raise ValueError(
-            f"'{folder.name}/{CONFIGURATION}' describes no model ({type(error).__name__}: {reason})"
-        ) from None
+        reason = f"{type(error).__name__}: {last_line(error)}"
+        raise ValueError(f"'{folder.name}/{CONFIGURATION}' describes no model ({reason})") from None
 
 
 def current_attention_name(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 from diffusers import AutoencoderKL
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-from library.errors import UserError
+from library.errors import UserError, last_line
 from library.models.checkpoints.assembly import require_fitting_widths
 from library.models.checkpoints.diffusers_component import load_autoencoder, load_text_encoder, load_unet
 from library.models.checkpoints.separate_vae import load_vae
@@ -29,8 +29,7 @@ def load_diffusers_folder(request: ModelRequest, form: FamilyForm) -> ModelParts
         unet = load_unet(place / UNET, MODEL_OPTION, request.precision.weights, request.device, request.use_mmap)
         vae = _load_own_vae(place, request)
     except (OSError, ValueError, RuntimeError) as error:
-        detail = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"--{MODEL_OPTION} '{place}' cannot be loaded: {detail}") from None
+        raise UserError(f"--{MODEL_OPTION} '{place}' cannot be loaded: {last_line(error)}") from None
     require_fitting_widths(unet, text_encoders, place)
     return ModelParts(unet, text_encoders, tokenizers, vae)
 

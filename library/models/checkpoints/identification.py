@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from library.models.family import EPSILON, VELOCITY
+from library.models.family_forms import SD1_FORM, SD2_FORM, SDXL_FORM, FamilyForm
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -64,17 +65,18 @@ UNET_PREFIX = "model.diffusion_model."
 VAE_PREFIX = "first_stage_model."
 
 _VAE_SIDES = (f"{VAE_PREFIX}encoder.", f"{VAE_PREFIX}decoder.")
+
+
+def _prefixes(parts: tuple[str, ...], form: FamilyForm) -> dict[str, str]:
+    return {part: one.prefix for part, one in zip(parts, form.text_encoders, strict=True)}
+
+
 _TEXT_ENCODERS = {
-    ModelKind.SD1: {TEXT_ENCODER_PART: "cond_stage_model.transformer."},
-    ModelKind.SD2: {TEXT_ENCODER_PART: "cond_stage_model.model."},
-    ModelKind.SDXL: dict(
-        zip(
-            SDXL_TEXT_ENCODER_PARTS,
-            ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
-            strict=True,
-        )
-    ),
+    ModelKind.SD1: _prefixes((TEXT_ENCODER_PART,), SD1_FORM),
+    ModelKind.SD2: _prefixes((TEXT_ENCODER_PART,), SD2_FORM),
+    ModelKind.SDXL: _prefixes(SDXL_TEXT_ENCODER_PARTS, SDXL_FORM),
 }
+"""Kind -> part -> what the names of its tensors begin with."""
 
 _NETWORK = re.compile(
     r"^(lora|lycoris|oft|boft|loha|lokr|hada|glora)_|\.(lora|hada|lokr|oft|boft)[._]|\.diff(_b)?$", re.IGNORECASE

@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from library.errors import first_line
 from library.models.checkpoints.inert_objects import Placeholder
 
 ZIP_START = b"PK\x03\x04"
@@ -150,5 +151,4 @@ def _read_legacy(file: BinaryIO, size: int) -> Any:
 
 
 def _damaged(error: Exception) -> ValueError:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return ValueError(f"the file is damaged or not a checkpoint ({reason})")
+    return ValueError(f"the file is damaged or not a checkpoint ({first_line(error)})")

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from library.errors import first_line
 from library.models.checkpoints.inert_objects import Placeholder
 
 _TENSOR_MAKERS = {
@@ -92,8 +93,7 @@ def load_pickled_checkpoint(path: Path, mmap: bool = False) -> dict[str, torch.T
             path, map_location="cpu", pickle_module=_RestrictedPickle(), weights_only=False, mmap=mmap and is_zip(path)
         )
     except Exception as error:  # noqa: BLE001 - a damaged pickle may fail in any way
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"the file is damaged or not a checkpoint ({reason})") from None
+        raise ValueError(f"the file is damaged or not a checkpoint ({first_line(error)})") from None
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     if not isinstance(content, dict):

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from diffusers import AutoencoderKL
 
-from library.errors import UserError
-from library.models.checkpoints import original_layout
+from library.errors import UserError, last_line
+from library.models.checkpoints import architecture, original_layout
 from library.models.checkpoints.assembly import VAE_SIDES, build_vae, fill
 from library.models.checkpoints.diffusers_component import current_attention_name, load_autoencoder
 from library.models.checkpoints.identification import VAE_PREFIX
@@ -14,7 +14,6 @@ from library.models.checkpoints.weights_file import WeightsFile
 from library.models.model_source import VAE_OPTION, ModelSource, SourceKind
 
 _LAYERS = (*VAE_SIDES, "quant_conv.", "post_quant_conv.")
-_DIFFUSERS_NAME = "encoder.down_blocks.0.resnets.0.conv1.weight"
 
 
 def load_vae(
@@ -32,8 +31,7 @@ def load_vae(
     except KeyError as error:
         raise UserError(f"--{VAE_OPTION} '{place}' is incomplete: {error.args[0]} is missing") from None
     except (RuntimeError, ValueError, IndexError, OSError) as error:
-        detail = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"--{VAE_OPTION} '{place}' cannot be loaded: {detail}") from None
+        raise UserError(f"--{VAE_OPTION} '{place}' cannot be loaded: {last_line(error)}") from None
     vae.register_to_config(scaling_factor=scaling_factor)
     return vae
 
@@ -48,27 +46,14 @@ def _load_file(
     names = [name for name in file.shapes if name.removeprefix(prefix).startswith(_LAYERS)]
     tensors = file.read(names, dtype, device)
     weights = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
-    if _DIFFUSERS_NAME in weights:
+    if architecture.DIFFUSERS_VAE_LAYER.format(0, 0) in weights:
         return _from_diffusers_names(weights, scaling_factor)
     return build_vae(weights, scaling_factor)
 
 
 def _from_diffusers_names(weights: dict[str, torch.Tensor], scaling_factor: float) -> AutoencoderKL:
     weights = {current_attention_name(name): tensor for name, tensor in weights.items()}
-    widths: list[int] = []
-    while (name := f"encoder.down_blocks.{len(widths)}.resnets.0.conv1.weight") in weights:
-        widths.append(weights[name].shape[0])
-    layers = 0
-    while f"encoder.down_blocks.0.resnets.{layers}.conv1.weight" in weights:
-        layers += 1
-    return fill(
-        AutoencoderKL,
-        original_layout.flatten_attention_convolutions(weights),
-        block_out_channels=tuple(widths),
-        layers_per_block=layers,
-        down_block_types=("DownEncoderBlock2D",) * len(widths),
-        up_block_types=("UpDecoderBlock2D",) * len(widths),
-        latent_channels=weights["post_quant_conv.weight"].shape[0],
-        scaling_factor=scaling_factor,
-        sample_size=512,
-    )
+    weights = original_layout.flatten_attention_convolutions(weights)
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    configuration = architecture.vae_configuration(shapes, scaling_factor, architecture.DIFFUSERS_VAE_LAYER)
+    return fill(AutoencoderKL, weights, **configuration)

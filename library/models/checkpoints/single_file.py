@@ -8,7 +8,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from library.errors import UserError
+from library.errors import UserError, last_line
 from library.models.checkpoints import architecture, open_clip_layout, original_layout
 from library.models.checkpoints.assembly import build_vae, empty, fill, require_fitting_widths, require_none
 from library.models.checkpoints.identification import UNET_PREFIX, VAE_PREFIX
@@ -48,8 +48,7 @@ def load_single_file(request: ModelRequest, form: FamilyForm) -> ModelParts:
     except KeyError as error:
         raise UserError(f"--{MODEL_OPTION} '{path}' is incomplete: {error.args[0]} is missing") from None
     except (RuntimeError, ValueError, IndexError) as error:
-        detail = str(error).strip().splitlines()[-1].strip()
-        raise UserError(f"--{MODEL_OPTION} '{path}' is incomplete: {detail}") from None
+        raise UserError(f"--{MODEL_OPTION} '{path}' is incomplete: {last_line(error)}") from None
     require_fitting_widths(parts.unet, parts.text_encoders, path)
     return parts
 

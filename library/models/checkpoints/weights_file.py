@@ -28,9 +28,7 @@ class WeightsFile:
         self._option = option
         self._is_pickled = path.suffix.lower() in PICKLED_EXTENSIONS
         self._in_memory: dict[str, torch.Tensor] | None = None
-        header = read_header(path, option)
-        self.shapes = header.shapes
-        self.metadata = header.metadata
+        self.shapes = read_header(path, option).shapes
         self._use_mmap = use_mmap and (not self._is_pickled or is_zip(path))
 
     def read(self, names: Sequence[str], dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
