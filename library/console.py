@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TextIO
 
 from tqdm import tqdm
 
@@ -20,6 +21,18 @@ _NOISY_LIBRARIES = (
     "matplotlib",
     "bitsandbytes",
 )
+
+
+def show(text: str, stream: TextIO | None = None) -> None:
+    """Prints lines, to the standard output if no other stream is named.
+
+    Where nobody reads any more, as behind `| head`, what is left goes nowhere, and the program goes on.
+    """
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def is_main_process() -> bool:

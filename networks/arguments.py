@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from library.errors import UserError
 from library.options.suggestions import suggest
 
+DEFAULT_RANK = 4
+"""Of a LoRA without --network_dim."""
+
 LORA_PENDING = (
     "conv_dim", "conv_alpha", "rank_dropout", "module_dropout", "block_dims", "block_alphas", "conv_block_dims",
     "conv_block_alphas", "down_lr_weight", "mid_lr_weight", "up_lr_weight", "block_lr_zero_threshold",

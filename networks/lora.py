@@ -8,12 +8,10 @@ from torch import nn
 from torch.nn import functional
 
 from networks.adapted_layer import AdaptedLayer
-from networks.arguments import parse_lora_arguments
+from networks.arguments import DEFAULT_RANK, parse_lora_arguments
 from networks.layer_network import LayerNetwork, discover, ranks_from_weights
 from networks.targets import Target
 from networks.weights_file import read_network_file
-
-DEFAULT_RANK = 4
 
 
 class LoRALayer(AdaptedLayer):

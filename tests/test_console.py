@@ -34,6 +34,25 @@ def test_letters_that_the_console_lacks(simple):
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no broken pipes")
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_nobody_reads_any_more(stream):
+    """As behind `| head -1`."""
+    code = (
+        "import sys; from library.console import show\n"
+        f"for number in range(9999): show('line ' * 20, sys.{stream})\n"
+        "sys.exit(7)"
+    )
+    reading, writing = os.pipe()
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: writing}
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, text=True, **pipes) as process:
+        os.close(writing)
+        os.read(reading, 10)
+        os.close(reading)
+        assert process.communicate() == ((None, "") if stream == "stdout" else ("", None))
+    assert process.returncode == 7
+
+
 def test_a_message_that_cannot_be_shown_ends_nothing(monkeypatch, capsys):
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     set_up_console(ConsoleOptions(console_log_simple=True))

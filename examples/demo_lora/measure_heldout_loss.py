@@ -19,6 +19,7 @@ import torch  # noqa: E402
 from library.dataset.batch_plan import batches_of_epoch  # noqa: E402
 from library.dataset.batch_preparation import BatchPreparer  # noqa: E402
 from library.dataset.findings import Findings  # noqa: E402
+from library.dataset.picture_files import FilePictures  # noqa: E402
 from library.dataset.records import Dataset  # noqa: E402
 from library.dataset.scan import scan_dataset  # noqa: E402
 from library.models.adapter import ModelAdapter  # noqa: E402
@@ -57,7 +58,7 @@ def measure(model: ModelAdapter, dataset: Dataset) -> float:
     objective = build_objective(
         NoiseOptions(), TimestepOptions(), LossOptions(), predicts_velocity=False, device=torch.device("cpu")
     )
-    preparer = BatchPreparer((dataset,), SEED, model.family.latents, model.tokenize, prior_loss_weight=1.0)
+    preparer = BatchPreparer((dataset,), SEED, model.family.latents, model.tokenize, 1.0, FilePictures())
     batches = batches_of_epoch([dataset], SEED, epoch=0)
     losses = [objective.loss_per_image(model, preparer.prepare(batch)) for batch in batches]
     return torch.cat(losses).mean().item()

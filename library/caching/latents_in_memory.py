@@ -1,77 +1,49 @@
-"""Latents of all images, encoded once before training and kept in memory."""
+"""Latents of all pictures, encoded once before training and kept in memory."""
 
-from collections import defaultdict
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from itertools import islice
 
-import torch
-from tqdm import tqdm
+import numpy as np
 
-from library.dataset.batch_preparation import LatentKey, load_pixels
-from library.dataset.records import Dataset, ImageRecord
-from library.errors import UserError
-from library.models.adapter import ModelAdapter
-from library.models.latent_codec import NO_FINITE_LATENTS, NonFiniteLatentsError
+from library.caching.encoded_latents import EncodedLatents, Outcome, report_unusable
+from library.caching.latent_encoding import LatentEncoder
+from library.caching.latent_pictures import LatentPicture, in_batches
+from library.caching.shared_work import Processes
+from library.dataset.cached_latents import LatentKey
 from library.randomness import tensor_generator
 
-
-@dataclass(frozen=True)
-class _Picture:
-    record: ImageRecord
-    flipped: bool
-
-    @property
-    def key(self) -> LatentKey:
-        return LatentKey(self.record.image_id, self.flipped)
+DTYPE = np.dtype(np.float32)
+_PICTURES_PER_EXCHANGE = 64
+"""That each process gives to the others at a time."""
 
 
-def encode_all(
-    model: ModelAdapter,
-    datasets: Sequence[Dataset],
-    batch_size: int,
+def encode_in_memory(
+    encoder: LatentEncoder,
+    pictures: Sequence[LatentPicture],
     seed: int,
-    device: torch.device,
-    show_progress: bool,
-) -> dict[LatentKey, torch.Tensor]:
-    """Latents (channels, height, width) of every picture, float32 on the CPU, scaled for the U-Net.
+    processes: Processes = Processes(),  # noqa: B008 - immutable
+) -> EncodedLatents:
+    """Encodes every picture once. Several processes are each called with the same pictures, share the work, and get
+    the same bits that a single one would compute.
 
-    Each is one sample of what the VAE says of the picture, drawn from a generator of the picture's own.
+    Each sample is drawn from a generator of the picture's own.
 
     Raises:
-        UserError: an image cannot be read, or its latents are not finite.
+        UserError: an image cannot be read or encoded, and that is not tolerated.
     """
-    batches = _batches(datasets, batch_size)
-    latents = {}
-    with tqdm(total=sum(map(len, batches)), desc="encoding images", unit="image", disable=not show_progress) as bar:
-        for batch in batches:
-            encoded = _encode(model, batch, seed, device)
-            latents |= {picture.key: row.clone() for picture, row in zip(batch, encoded, strict=True)}
-            bar.update(len(batch))
-    return latents
-
-
-def _batches(datasets: Sequence[Dataset], batch_size: int) -> list[list[_Picture]]:
-    """All pictures that training may use, in batches of one size each."""
-    by_bucket: dict[tuple[int, int], list[_Picture]] = defaultdict(list)
-    for dataset in datasets:
-        for record in dataset.records:
-            if not record.repeats:
-                continue
-            versions = (False, True) if dataset.settings.subsets[record.subset].flip_aug else (False,)
-            by_bucket[record.placement.bucket] += [_Picture(record, flipped) for flipped in versions]
-    return [
-        pictures[start : start + batch_size]
-        for _, pictures in sorted(by_bucket.items())
-        for start in range(0, len(pictures), batch_size)
-    ]
-
-
-def _encode(model: ModelAdapter, batch: Sequence[_Picture], seed: int, device: torch.device) -> torch.Tensor:
-    shape = model.family.latents.shape(batch[0].record.placement.bucket)
-    generators = [tensor_generator(seed, "cached", picture.record.image_id, int(picture.flipped)) for picture in batch]
-    draws = torch.stack([torch.randn(shape, generator=generator) for generator in generators])
-    pixels = load_pixels([picture.record for picture in batch], [picture.flipped for picture in batch])
-    try:
-        return model.encode_images(pixels.to(device), draws.to(device)).cpu()
-    except NonFiniteLatentsError as error:
-        raise UserError(f"image '{batch[error.rows[0]].record.path}': {NO_FINITE_LATENTS}") from None
+    batches = in_batches(pictures, encoder.batch_size)
+    at_once = max(1, _PICTURES_PER_EXCHANGE // encoder.batch_size)
+    outcomes: dict[LatentKey, Outcome] = {}
+    with closing(
+        encoder.encode(
+            processes.share_of(batches),
+            lambda picture: tensor_generator(seed, "cached", picture.record.image_id, int(picture.view.flipped)),
+        )
+    ) as encoded:
+        for _ in range(math.ceil(len(batches) / (at_once * processes.count))):
+            mine = [(picture.key, outcome) for batch in islice(encoded, at_once) for picture, outcome in batch]
+            outcomes |= {key: outcome for share in processes.gather(mine) for key, outcome in share}
+    report_unusable(outcomes)
+    return EncodedLatents(outcomes, encoder.model.family.latents.pixels_per_cell, encoder.resamples, encoder.dtype)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from library.dataset.batch_plan import PlannedBatch
-from library.dataset.exposed_captions import captions_of_run, variants_within
-from library.dataset.records import Dataset
+from library.dataset.exposed_captions import ExposedCaptions
 
 _GIB = 2**30
 
@@ -15,35 +14,32 @@ _GIB = 2**30
 class TextCachePlan:
     captions: tuple[str, ...]
     """Every distinct caption of the run, in the order of first use."""
-    variants: int | None
-    """So many arrangements of its caption an image uses in turn; None = a new one for every exposure."""
+    exposed: ExposedCaptions
+    """Which of them each exposure gets."""
     report: str
     """One line for the user."""
 
 
 def plan_text_cache(
-    batches: Sequence[PlannedBatch],
-    datasets: Sequence[Dataset],
-    seed: int,
-    bytes_each: int,
-    budget: float,
+    batches: Sequence[PlannedBatch], exposed: ExposedCaptions, bytes_each: int, budget: float
 ) -> TextCachePlan:
     """
     Args:
         batches: of the whole run and of all processes, also when it is resumed: the variants must not depend on
             how the work is divided.
+        exposed: without a limit of variants.
         bytes_each: of one caption's outputs.
         budget: GiB.
     """
-    wanted = captions_of_run(batches, datasets, seed)
+    wanted = exposed.of_run(batches)
     room = captions_within(budget, bytes_each)
     if len(wanted) <= room:
         report = f"{len(wanted)} distinct captions in this run, all encoded once ({_size(len(wanted), bytes_each)})"
-        return TextCachePlan(tuple(wanted), None, report)
-    variants = variants_within(room, batches, datasets, seed)
-    captions = captions_of_run(batches, datasets, seed, variants)
-    report = _report(len(wanted), len(captions), room, variants, bytes_each, budget)
-    return TextCachePlan(tuple(captions), variants, report)
+        return TextCachePlan(tuple(wanted), exposed, report)
+    limited = exposed.limited_to(room, batches)
+    captions = limited.of_run(batches)
+    report = _report(len(wanted), len(captions), room, limited.variants, bytes_each, budget)
+    return TextCachePlan(tuple(captions), limited, report)
 
 
 def captions_within(budget: float, bytes_each: int) -> int:

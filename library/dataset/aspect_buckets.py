@@ -18,7 +18,16 @@ class Placement:
     bucket: Size
     resized: Size
     crop: tuple[int, int]
-    """(left, top) of the centred crop inside the resized picture."""
+    """(left, top) of the crop inside the resized picture."""
+
+    @property
+    def cropped_share(self) -> float:
+        """How much of the picture's area is cut off, from 0 to 1."""
+        return 1 - (self.bucket[0] * self.bucket[1]) / (self.resized[0] * self.resized[1])
+
+    def enlargement(self, image: Size) -> float:
+        """By which factor the image's sides grow; below 1 where it shrinks."""
+        return max(self.resized[0] / image[0], self.resized[1] / image[1])
 
 
 def predefined_buckets(resolution: Size, min_side: int, max_side: int, steps: int) -> list[Size]:
@@ -55,6 +64,25 @@ def place_without_upscaling(image: Size, resolution: Size, steps: int) -> Placem
     if 0 in bucket:
         return None
     return Placement(bucket, resized, _centred(resized, bucket))
+
+
+def place_without_upscaling_within(
+    image: Size, resolution: Size, steps: int, min_side: int, max_side: int
+) -> Placement | None:
+    """As `place_without_upscaling`, but no side of the bucket is below `min_side` or above `max_side`.
+
+    Where an image's own bucket breaks a limit, it gets the predefined bucket of the closest ratio among those that it
+    can fill without being enlarged. None when there is no such bucket.
+    """
+    own = place_without_upscaling(image, resolution, steps)
+    if own is not None and min_side <= min(own.bucket) and max(own.bucket) <= max_side:
+        return own
+    filled = [
+        bucket
+        for bucket in predefined_buckets(resolution, min_side, max_side, steps)
+        if bucket[0] <= image[0] and bucket[1] <= image[1]
+    ]
+    return place_in_nearest_bucket(image, filled) if filled else None
 
 
 def _shrink_to_area(image: Size, area: int, steps: int) -> Size:

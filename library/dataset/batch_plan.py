@@ -24,6 +24,8 @@ class PlannedBatch:
     """Counted from 0."""
     index: int
     """Position among all batches of the run, over all processes, from 0."""
+    step: int = 0
+    """Optimizer step that trains on it, counted from 0: known to the schedule of the run."""
 
 
 def batches_of_epoch(datasets: Sequence[Dataset], seed: int, epoch: int) -> list[PlannedBatch]:

@@ -1,17 +1,19 @@
 """Turns a planned batch into a training batch: pictures or latents, captions, tokens, draws."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from library.dataset.augmentation import is_flipped
-from library.dataset.batch_plan import Exposure, PlannedBatch
-from library.dataset.exposed_captions import caption_of
-from library.dataset.image_files import UnreadableImageError, read_image
-from library.dataset.image_resizing import resize_and_crop
+from library.dataset.aspect_buckets import Size
+from library.dataset.augmentation import View, show, view_of
+from library.dataset.batch_plan import PlannedBatch
+from library.dataset.cached_latents import LatentKey, LatentSource
+from library.dataset.exposed_captions import ExposedCaptions
+from library.dataset.image_files import UnreadableImageError
+from library.dataset.loss_masks import mask_sums, masks_from_sums
+from library.dataset.pictures import Picture, PictureReader
 from library.dataset.records import Dataset, ImageRecord
 from library.dataset.training_batch import TrainingBatch, draw_for
 from library.diffusion.conditioning import TextConditioning, TokenizedCaptions, size_numbers
@@ -23,12 +25,7 @@ Tokenize = Callable[[Sequence[str]], TokenizedCaptions]
 EncodedCaptions = Callable[[Sequence[str]], TextConditioning]
 """Captions -> what the text encoders said of them before training."""
 
-
-class LatentKey(NamedTuple):
-    """Which picture cached latents show."""
-
-    image_id: str
-    flipped: bool
+NOT_ENCODED = "it could not be encoded"
 
 
 @dataclass(frozen=True)
@@ -40,78 +37,107 @@ class BatchPreparer:
     layout: LatentLayout
     tokenize: Tokenize
     prior_loss_weight: float
-    cached_latents: Mapping[LatentKey, torch.Tensor] | None = None
-    """Latents (channels, height, width) of every picture; None = batches carry pixels."""
+    pictures: PictureReader
+    cached_latents: LatentSource | None = None
+    """None = batches carry pixels."""
     cached_text: EncodedCaptions | None = None
     """None = batches carry tokens."""
+    max_train_steps: int = 0
+    """Length of the run, needed by a tag warm-up that is a share of it."""
     caption_variants: int | None = None
     """Most different captions of an image; None = a new one for each exposure."""
+    skips_unreadable: bool = True
+    """An image that turns out unreadable becomes a black one that counts nothing; otherwise it is an error."""
 
     def prepare(self, batch: PlannedBatch) -> TrainingBatch:
         """
         Raises:
-            UserError: an image cannot be read or has changed; names the file.
+            UserError: an image cannot be used, and such images are not to be skipped; names the file.
         """
         records = [exposure.record for exposure in batch.exposures]
-        pictures = [LatentKey(one.record.image_id, self._is_flipped(one)) for one in batch.exposures]
-        captions = [
-            caption_of(exposure, batch.epoch, self._subset(exposure.record), self.seed, self.caption_variants)
-            for exposure in batch.exposures
-        ]
-        weights = [self.prior_loss_weight if record.is_reg else 1.0 for record in records]
+        views = [view_of(exposure, self._subset(exposure.record), self.seed) for exposure in batch.exposures]
+        rules = ExposedCaptions(self.datasets, self.seed, self.max_train_steps, self.caption_variants)
+        captions = rules.of_batch(batch)
         cached = self.cached_latents
+        content = self._read(records, views) if cached is None else self._fetch(cached, records, views)
+        weights = [self.prior_loss_weight if record.is_reg else 1.0 for record in records]
+        for row in content.unusable:
+            weights[row] = 0.0
+        is_sampled = content.latents is not None and content.deviations is None
         return TrainingBatch(
             index=batch.index,
             image_ids=tuple(record.image_id for record in records),
             captions=tuple(captions),
             tokens=self.tokenize(captions) if self.cached_text is None else None,
             text=None if self.cached_text is None else self.cached_text(captions),
-            sizes=torch.tensor([_sizes(record, key.flipped) for record, key in zip(records, pictures, strict=True)]),
-            pixels=load_pixels(records, [key.flipped for key in pictures]) if cached is None else None,
-            latents=None if cached is None else torch.stack([cached[key] for key in pictures]),
+            sizes=torch.tensor([_sizes(record, view) for record, view in zip(records, views, strict=True)]),
+            pixels=content.pixels,
+            latents=content.latents,
+            deviations=content.deviations,
+            masks=content.masks,
             loss_weights=torch.tensor(weights),
-            draws=draw_for(batch.exposures, self.layout, self.seed),
+            draws=draw_for(batch.exposures, self.layout, self.seed, samples_posterior=not is_sampled),
+            network_multiplier=self.datasets[records[0].dataset].settings.network_multiplier,
+            unreadable=tuple(f"{records[row].path}: {reason}" for row, reason in content.unusable.items()),
         )
 
     def _subset(self, record: ImageRecord) -> SubsetSettings:
         return self.datasets[record.dataset].settings.subsets[record.subset]
 
-    def _is_flipped(self, exposure: Exposure) -> bool:
-        return is_flipped(self._subset(exposure.record), exposure, self.seed)
+    def _read(self, records: Sequence[ImageRecord], views: Sequence[View]) -> "_Content":
+        pictures, unusable = [], {}
+        for row, (record, view) in enumerate(zip(records, views, strict=True)):
+            try:
+                pictures.append(show(self.pictures.read(record), view))
+            except UnreadableImageError as error:
+                unusable[row] = self._excuse(record, str(error))
+                pictures.append(black_picture(view.placement.bucket))
+        cell = self.layout.pixels_per_cell
+        masks = [None if picture.mask is None else mask_sums(picture.mask, cell) for picture in pictures]
+        return _Content(unusable, pixels=stack_pixels(pictures), masks=masks_from_sums(masks, cell))
+
+    def _fetch(self, source: LatentSource, records: Sequence[ImageRecord], views: Sequence[View]) -> "_Content":
+        keys = [LatentKey(record.image_id, view.flipped) for record, view in zip(records, views, strict=True)]
+        cached = source.fetch(keys, self.layout.shape(records[0].placement.bucket))
+        unusable = {row: self._excuse(records[row], NOT_ENCODED) for row in cached.missing}
+        return _Content(unusable, latents=cached.latents, deviations=cached.deviations, masks=cached.masks)
+
+    def _excuse(self, record: ImageRecord, reason: str) -> str:
+        """The reason why an image is skipped.
+
+        Raises:
+            UserError: it must not be.
+        """
+        if not self.skips_unreadable:
+            raise UserError(
+                f"image '{record.path}': {reason}. Repair or remove it, or train without: --unreadable_images skip"
+            )
+        return reason
 
 
-def _sizes(record: ImageRecord, flipped: bool) -> tuple[int, ...]:
+@dataclass(frozen=True)
+class _Content:
+    """What a batch shows; see TrainingBatch."""
+
+    unusable: dict[int, str]
+    """row -> why it shows nothing"""
+    pixels: torch.Tensor | None = None
+    latents: torch.Tensor | None = None
+    deviations: torch.Tensor | None = None
+    masks: torch.Tensor | None = None
+
+
+def _sizes(record: ImageRecord, view: View) -> tuple[int, ...]:
     """Of the picture as it really is: crop offsets within the resized picture, mirrored with it."""
-    placement = record.placement
-    left, top = placement.crop
-    if flipped:
-        left = placement.resized[0] - placement.bucket[0] - left
-    return size_numbers(record.size, (left, top), placement.bucket)
+    return size_numbers(record.size, view.crop, view.placement.bucket)
 
 
-def load_pixels(records: Sequence[ImageRecord], flips: Sequence[bool]) -> torch.Tensor:
-    """uint8 (batch, 3, height, width) of images that share a bucket, some of them mirrored.
-
-    Raises:
-        UserError: an image cannot be read, or is no longer the one that was found at the start; names the file.
-    """
-    pictures = []
-    for record, flipped in zip(records, flips, strict=True):
-        picture = resize_and_crop(_read(record), record.placement)
-        pictures.append(picture[:, ::-1] if flipped else picture)
-    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+def black_picture(size: Size) -> Picture:
+    """Takes the place of a picture of this width and height that cannot be read."""
+    return Picture(np.zeros((size[1], size[0], 3), np.uint8), mask=None)
 
 
-def _read(record: ImageRecord) -> np.ndarray:
-    try:
-        picture = read_image(record.path)
-    except UnreadableImageError as error:
-        raise UserError(f"image '{record.path}': {error}; replace or remove it") from None
-    height, width = picture.shape[:2]
-    if (width, height) != record.size:
-        # its placement was made for the other size, so that it would be squashed
-        raise UserError(
-            f"image '{record.path}': it is {width}x{height} now, but was {record.size[0]}x{record.size[1]} when the "
-            "images were listed; start again, and leave the files as they are while training"
-        )
-    return picture
+def stack_pixels(pictures: Sequence[Picture]) -> torch.Tensor:
+    """uint8 (batch, 3, height, width) of pictures of one size."""
+    pixels = np.stack([picture.pixels for picture in pictures])
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2)))

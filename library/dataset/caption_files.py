@@ -1,17 +1,16 @@
 """Caption files beside images."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from library.dataset.text_encodings import DecodedText, decode_texts
 
 FACE_CROP_PARTS = 4
 """Names such as 'name_cx_cy_w_h' end in four numbers that place a face; 'name.txt' may be their caption."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
 """As when a text file is opened; str.splitlines() would cut at U+2028, U+0085 and others, too."""
-
-
-class UnreadableCaptionError(Exception):
-    """A caption file that is not text; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -22,36 +21,49 @@ class CaptionFile:
     """How the file was read; anything but 'utf-8' deserves a warning."""
 
 
-def find_caption_file(image: Path, extension: str) -> Path | None:
-    """The caption file of an image: same name, other extension; else without the four face-crop parts."""
+@dataclass(frozen=True)
+class UnreadableCaption:
+    reason: str
+
+
+def find_caption_files(image: Path, extensions: Sequence[str]) -> list[Path]:
+    """The caption files of an image, of which the first is to be used.
+
+    They have the same name but for the extension; if there is none, the same without the four face-crop parts.
+    """
     stems = [image.stem]
     parts = image.stem.split("_")
     if len(parts) > FACE_CROP_PARTS:
         stems.append("_".join(parts[:-FACE_CROP_PARTS]))
     for stem in stems:
-        candidate = image.with_name(stem + extension)
-        if candidate.is_file():
-            return candidate
-    return None
+        candidates = [image.with_name(stem + extension) for extension in extensions]
+        if found := [candidate for candidate in candidates if _is_file(candidate)]:
+            return found
+    return []
 
 
-def read_caption_file(path: Path) -> CaptionFile:
-    """The caption a file holds, in UTF-8 with or without byte-order mark, or in UTF-16 with one.
-
-    Raises:
-        UnreadableCaptionError: the file is in another encoding, which cannot be told with certainty.
-    """
+def _is_file(path: Path) -> bool:
     try:
-        content = path.read_bytes()
+        return path.is_file()
+    except OSError:  # an image's long name can become too long with another extension
+        return False
+
+
+def read_caption_files(paths: Sequence[Path]) -> list[CaptionFile | UnreadableCaption]:
+    """What files of one folder hold, in UTF-8 or in what `decode_texts` finds out that they are in."""
+    contents = [_content(path) for path in paths]
+    texts = iter(decode_texts([content for content in contents if isinstance(content, bytes)]))
+    return [_caption(next(texts)) if isinstance(content, bytes) else content for content in contents]
+
+
+def _content(path: Path) -> bytes | UnreadableCaption:
+    try:
+        return path.read_bytes()
     except OSError as error:
-        raise UnreadableCaptionError(error.strerror or str(error)) from None
-    text, encoding = _decode(content)
-    return CaptionFile(tuple(line.strip() for line in _LINE_END.split(text)), encoding)
+        return UnreadableCaption(error.strerror or str(error))
 
 
-def _decode(content: bytes) -> tuple[str, str]:
-    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
-    try:
-        return content.decode("utf-8-sig" if encoding == "utf-8" else encoding), encoding
-    except UnicodeDecodeError:
-        raise UnreadableCaptionError("it is not UTF-8 text; save it again as UTF-8") from None
+def _caption(decoded: DecodedText | None) -> CaptionFile | UnreadableCaption:
+    if decoded is None:
+        return UnreadableCaption("it is not text")
+    return CaptionFile(tuple(line.strip() for line in _LINE_END.split(decoded.text)), decoded.encoding)

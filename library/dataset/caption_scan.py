@@ -1,48 +1,53 @@
 """The captions of a whole folder, and what is worth saying about them."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from library.dataset.caption_files import UnreadableCaptionError, find_caption_file, read_caption_file
+from library.dataset.caption_files import CaptionFile, UnreadableCaption, find_caption_files, read_caption_files
 from library.dataset.findings import Findings, examples
+from library.dataset.missing_captions import wanted_files, what_lies_beside
 from library.options.dataset_settings import SubsetSettings
 
 
 @dataclass
 class _Oddities:
-    """Files of one folder that may not be what was meant."""
+    """Caption files of one folder that may not be what was meant."""
 
-    without: list[Path] = field(default_factory=list)
-    """Images without a caption file; all others are caption files."""
-    other_encoding: list[Path] = field(default_factory=list)
+    other_encoding: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    """Encoding -> files."""
     empty: list[Path] = field(default_factory=list)
     with_unused_lines: list[Path] = field(default_factory=list)
+    preferred: list[Path] = field(default_factory=list)
+    """Beside another file for the same image."""
 
 
-def read_captions(images: Sequence[Path], subset: SubsetSettings, findings: Findings) -> list[str]:
-    """The stored caption of each image; class words stand in for a missing file.
+def read_captions(images: Sequence[Path], subset: SubsetSettings, findings: Findings) -> list[str | None]:
+    """The stored caption of each image, None where there is none; class words stand in for a missing file.
 
-    Files that cannot be read are added to `findings` as problems, odd ones as one warning for each kind.
+    Files that cannot be read are added to `findings` as problems, odd ones as one warning for each kind. Images without
+    a caption are left to `check_missing_captions`.
     """
-    oddities = _Oddities()
-    captions = [_caption(image, subset, oddities, findings) for image in images]
-    findings.warnings += _warnings(oddities, len(images), subset)
-    return captions
+    found = [find_caption_files(image, subset.caption_extensions) for image in images]
+    used = list(dict.fromkeys(files[0] for files in found if files))
+    oddities = _Oddities(preferred=[files[0] for files in found if len(files) > 1])
+    captions: dict[Path, str] = {}
+    for file, content in zip(used, read_caption_files(used), strict=True):
+        if isinstance(content, UnreadableCaption):
+            findings.problems.append(f"caption file '{file}': {content.reason}; replace or remove it")
+        else:
+            captions[file] = _stored_caption(file, content, subset, oddities)
+    findings.warnings += _about_oddities(oddities, len(used), subset)
+    without = [image for image, files in zip(images, found, strict=True) if not files]
+    if without and subset.class_tokens:
+        findings.warnings.append(_about_class_words(without, len(images), subset))
+    return [captions.get(files[0], "") if files else subset.class_tokens or None for files in found]
 
 
-def _caption(image: Path, subset: SubsetSettings, oddities: _Oddities, findings: Findings) -> str:
-    file = find_caption_file(image, subset.caption_extension)
-    if file is None:
-        oddities.without.append(image)
-        return subset.class_tokens or ""
-    try:
-        content = read_caption_file(file)
-    except UnreadableCaptionError as error:
-        findings.problems.append(f"caption file '{file}': {error}")
-        return ""
+def _stored_caption(file: Path, content: CaptionFile, subset: SubsetSettings, oddities: _Oddities) -> str:
     if content.encoding != "utf-8":
-        oddities.other_encoding.append(file)
+        oddities.other_encoding[content.encoding].append(file)
     first, *others = content.lines
     if subset.enable_wildcard:  # each use of the image chooses one of the lines
         caption = "\n".join(line for line in content.lines if line)
@@ -55,33 +60,26 @@ def _caption(image: Path, subset: SubsetSettings, oddities: _Oddities, findings:
     return caption
 
 
-def _warnings(oddities: _Oddities, num_images: int, subset: SubsetSettings) -> list[str]:
+def _about_oddities(oddities: _Oddities, num_files: int, subset: SubsetSettings) -> list[str]:
+    unused = " and ".join(subset.caption_extensions[1:])
     texts = {
-        "are not UTF-8": oddities.other_encoding,
+        f"are not UTF-8 and were read as {encoding}; save them as UTF-8 to be sure": files
+        for encoding, files in oddities.other_encoding.items()
+    } | {
         "have an empty first line, so that their images are trained with an empty caption": oddities.empty,
         "hold more than one line, of which only the first is used": oddities.with_unused_lines,
+        f"are preferred to the {unused} files of the same names, which are not used; name the one kind to use with "
+        "--caption_extension": oddities.preferred,
     }
-    num_files = num_images - len(oddities.without)
-    warnings = [
+    return [
         f"{len(files)} of {num_files} caption files in '{subset.image_dir}' {text}: {examples(files)}"
         for text, files in texts.items()
         if files
     ]
-    if oddities.without:
-        warnings.append(_about_missing_captions(oddities.without, num_images, subset))
-    return warnings
 
 
-def _about_missing_captions(without: Sequence[Path], num_images: int, subset: SubsetSettings) -> str:
-    used = (
-        f"'{subset.class_tokens}' is used instead" if subset.class_tokens else "they are trained with an empty caption"
+def _about_class_words(without: Sequence[Path], num_images: int, subset: SubsetSettings) -> str:
+    return (
+        f"{len(without)} of {num_images} images in '{subset.image_dir}' have no {wanted_files(subset)}; "
+        f"'{subset.class_tokens}' is used instead: {examples(without)}{what_lies_beside(without)}"
     )
-    text = (
-        f"{len(without)} of {num_images} images in '{subset.image_dir}' have no {subset.caption_extension} file; "
-        f"{used}: {examples(without)}"
-    )
-    for extension in (".txt", ".caption"):
-        found = sum(find_caption_file(image, extension) is not None for image in without)
-        if found and extension != subset.caption_extension:
-            text += f". {found} of them have a {extension} file: give --caption_extension {extension} to use those"
-    return text

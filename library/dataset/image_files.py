@@ -1,34 +1,63 @@
-"""Finding image files and reading them: sizes from headers, pixels as upright RGB."""
+"""Finding image files and opening them."""
 
+import importlib
+import os
 import struct
+import warnings
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, PngImagePlugin, UnidentifiedImageError, features
 
-from library.dataset.png_parts import read_png_parts
+from library.dataset.foreign_files import describe_foreign_file
 
-IMAGE_EXTENSIONS = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp") + ((".avif",) if features.check("avif") else ())
-_OTHER_PICTURES = frozenset({".avif", ".gif", ".tif", ".tiff", ".jxl", ".heic", ".heif"}) - set(IMAGE_EXTENSIONS)
-
-_EXIF_ORIENTATION = 0x0112
-_TO_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+_PLUG_INS = {
+    ".avif": ("pillow-avif-plugin", ("pillow_avif",)),
+    ".jxl": ("pillow-jxl-plugin", ("pillow_jxl", "jxlpy.JXLImagePlugin")),
+    ".heic": ("pillow-heif", ("pillow_heif.HeifImagePlugin",)),
+    ".heif": ("pillow-heif", ("pillow_heif.HeifImagePlugin",)),
 }
-_TURNED_BY_90_DEGREES = frozenset({5, 6, 7, 8})
-_ORIENTATION_IN_HEADER = frozenset({"JPEG", "MPO", "WEBP", "BMP", "AVIF"})
+"""Extension -> the package that makes Pillow read it, and the modules one of which does that when it is imported."""
 
-_DEEP_GREY = frozenset({"I;16", "I;16B", "I;16L", "I;16N", "I"})
-"""Pillow's modes for 16 bits per pixel. Its own conversion would clip them to 255, so that all is white."""
 
-_PILLOW_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+def _is_readable(extension: str) -> bool:
+    if extension == ".avif" and features.check("avif"):
+        return True
+    return any(_imports(module) for module in _PLUG_INS[extension][1])
+
+
+def _imports(module: str) -> bool:
+    try:
+        importlib.import_module(module)
+    except ImportError:
+        return False
+    return True
+
+
+IMAGE_EXTENSIONS = (
+    ".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff",
+    *(extension for extension in _PLUG_INS if _is_readable(extension)),
+)  # fmt: skip
+MISSING_PLUG_INS = {
+    extension: package for extension, (package, _) in _PLUG_INS.items() if extension not in IMAGE_EXTENSIONS
+}
+"""Extensions of pictures that cannot be read here -> the package to install for that."""
+_PICTURES = (*IMAGE_EXTENSIONS, *_PLUG_INS)
+
+PILLOW_ERRORS = (
+    OSError, SyntaxError, ValueError, EOFError, RuntimeError, LookupError, TypeError, AttributeError, ArithmeticError,
+    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+)  # fmt: skip
+"""All that Pillow's readers have been seen to raise for damaged files."""
+
+# What is worth saying about a file is said with its name; these come without, and once for each file.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+# By default Pillow refuses pictures with longer texts, such as workflows that programs store in them.
+PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY
 
 
 class UnreadableImageError(Exception):
@@ -36,147 +65,107 @@ class UnreadableImageError(Exception):
 
 
 @dataclass(frozen=True)
-class ImageSize:
-    width: int
-    height: int
+class FoundPictures:
+    """The pictures inside a folder, by path."""
+
+    images: list[Path]
+    unsupported: list[Path]
+    """in formats that cannot be read here"""
 
 
-def find_images(folder: Path) -> list[Path]:
-    """Image files directly inside a folder, by name; upper and lower case extensions alike, no hidden files.
+def find_pictures(folder: Path, recursive: bool = False, without: Iterable[Path] = ()) -> FoundPictures:
+    """By their extensions, of upper and lower case alike; no hidden files and folders.
+
+    Args:
+        recursive: search the folders inside it, too.
+        without: folders that are not searched if they lie inside.
 
     Raises:
-        OSError: not a readable folder.
+        OSError: a folder cannot be read.
     """
-    return _find(folder, frozenset(IMAGE_EXTENSIONS))
+    found = FoundPictures([], [])
+    for path in _find(folder, recursive, frozenset(map(os.path.realpath, without))):
+        extension = path.suffix.lower()
+        if extension in IMAGE_EXTENSIONS:
+            found.images.append(path)
+        elif extension in MISSING_PLUG_INS:
+            found.unsupported.append(path)
+    return found
 
 
-def find_other_pictures(folder: Path) -> list[Path]:
-    """Pictures in formats that are not used, by name.
+def find_images(folder: Path, recursive: bool = False, without: Iterable[Path] = ()) -> list[Path]:
+    """Those that can be read; see `find_pictures`."""
+    return find_pictures(folder, recursive, without).images
 
-    Raises:
-        OSError: not a readable folder.
+
+def packages_for(extensions: Iterable[str]) -> str:
+    """What to install to read pictures of these extensions."""
+    return " ".join(sorted({MISSING_PLUG_INS[extension] for extension in extensions}))
+
+
+def _find(folder: Path, recursive: bool, closed: frozenset[str]) -> Iterator[Path]:
+    """Files with the extension of a picture, by path.
+
+    Args:
+        closed: the real paths of folders that are not entered, those on the way here among them, so that links do not
+            lead round in circles.
     """
-    return _find(folder, _OTHER_PICTURES)
+    closed |= {os.path.realpath(folder)} if recursive else set()
+    with os.scandir(folder) as scanned:
+        entries = sorted((entry.name, _is_folder(entry)) for entry in scanned if not entry.name.startswith("."))
+    for name, is_folder in entries:
+        if not is_folder and name.lower().endswith(_PICTURES):
+            yield folder / name
+        elif is_folder and recursive and os.path.realpath(folder / name) not in closed:
+            yield from _find(folder / name, recursive, closed)
 
 
-def _find(folder: Path, extensions: frozenset[str]) -> list[Path]:
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in extensions and not path.name.startswith(".") and not path.is_dir()
-    )
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself; looking at it as an image will say what is wrong
+        return False
 
 
-def read_image_size(path: Path) -> ImageSize:
-    """The upright size in pixels that `read_image` gives, from the header alone where that tells it.
-
-    Also notices files that end too early.
+@contextmanager
+def open_image(path: Path) -> Iterator[Image.Image]:
+    """An image that was opened but not decoded yet; what goes wrong inside the block is told in the user's terms.
 
     Raises:
-        UnreadableImageError: missing, not an image, cut short, or of a kind that `read_image` refuses.
+        UnreadableImageError: missing, not an image, damaged, or unreasonably large.
     """
     try:
         with Image.open(path) as image:
-            _refuse_floating_point(image)
-            if not _ends_properly(path, image.format):
-                _require_decodable(image)
-            width, height = image.size
-            turned = _orientation_of_file(path, image) in _TURNED_BY_90_DEGREES
-    except _PILLOW_ERRORS as error:
-        raise UnreadableImageError(_reason(error)) from None
-    return ImageSize(height, width) if turned else ImageSize(width, height)
+            if image.mode == "F":
+                raise UnreadableImageError("its pixels are floating-point numbers; save it with 8 bits per channel")
+            yield image
+    except PILLOW_ERRORS as error:
+        raise UnreadableImageError(_reason(path, error)) from None
 
 
-def read_image(path: Path) -> np.ndarray:
-    """The upright picture as uint8 RGB, (height, width, 3); transparent parts on white.
-
-    Raises:
-        UnreadableImageError: missing, not an image, damaged, or with values that do not fit into 16 bits.
-    """
-    try:
-        with Image.open(path) as image:
-            _refuse_floating_point(image)
-            image.load()
-            picture = _flatten_on_white(image)
-            method = _TO_UPRIGHT.get(_orientation(image))
-            return np.array(picture if method is None else picture.transpose(method))
-    except _PILLOW_ERRORS as error:
-        raise UnreadableImageError(_reason(error)) from None
+def file_trouble(path: Path, error: OSError) -> str:
+    """Why a file cannot be opened."""
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return "it is a link to a file that does not exist"
+    return error.strerror or str(error)
 
 
-def _orientation_of_file(path: Path, image: Image.Image) -> int:
-    """What `_orientation` would say after decoding, which is done only where there may be something to find.
-
-    A PNG file may have it behind the pixels, and asking Pillow for it always decodes the file.
-    """
-    if image.format == "PNG" and not read_png_parts(path).may_name_orientation:
-        return 1
-    if image.format not in _ORIENTATION_IN_HEADER:
-        image.load()
-    return _orientation(image)
+def folder_trouble(folder: Path, error: OSError) -> str:
+    """Why a folder cannot be searched, with the name of the folder inside it that is the reason."""
+    reason = error.strerror or str(error)
+    return reason if error.filename in (None, str(folder)) else f"'{error.filename}' in it: {reason}"
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF's number for how the picture must be turned, from EXIF, XMP or ImageMagick's text; 1 = upright."""
-    try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except (SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error):
-        return 1  # broken camera data; the picture itself may be sound
-    return orientation if isinstance(orientation, int) else 1
-
-
-def _flatten_on_white(image: Image.Image) -> Image.Image:
-    if image.mode in _DEEP_GREY:
-        image = _deep_grey_on_white(image)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
-
-
-def _deep_grey_on_white(image: Image.Image) -> Image.Image:
-    """8-bit grey from 0..65535."""
-    values = np.asarray(image)
-    if values.min() < 0 or values.max() > 65535:
-        raise UnreadableImageError("its values do not fit into 16 bits; save it with 8 bits per channel")
-    grey = np.rint(values / 257).astype(np.uint8)
-    if "transparency" in image.info:
-        grey[values == image.info["transparency"]] = 255
-    return Image.fromarray(grey)
-
-
-def _refuse_floating_point(image: Image.Image) -> None:
-    if image.mode == "F":
-        raise UnreadableImageError("its pixels are floating-point numbers; save it with 8 bits per channel")
-
-
-def _ends_properly(path: Path, image_format: str | None) -> bool:
-    """Whether the end of the file is certainly there; if not, only decoding can tell."""
-    if image_format == "PNG":
-        return read_png_parts(path).has_end
-    size = path.stat().st_size
-    with open(path, "rb") as file:
-        start = file.read(8)
-        if image_format == "WEBP":
-            return size >= int.from_bytes(start[4:8], "little") + 8
-        if image_format == "BMP":
-            return size >= int.from_bytes(start[2:6], "little")
-        file.seek(max(0, size - 4096))
-        # phones append a film to a photo, so that the end of the picture may lie far before that of the file
-        return image_format in ("JPEG", "MPO") and b"\xff\xd9" in file.read()
-
-
-def _require_decodable(image: Image.Image) -> None:
-    try:
-        image.load()
-    except _PILLOW_ERRORS:
-        raise UnreadableImageError("the file is cut short or damaged") from None
-
-
-def _reason(error: Exception) -> str:
+def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "it is not an image, or of a kind that cannot be read"
+        return describe_foreign_file(path)
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels, or is damaged; make it smaller"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+        return file_trouble(path, error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to decode it"
+    text = str(error).lower()
+    if "unsupported" in text or "not available" in text:
+        return f"it cannot be decoded: {error}"
+    return "the file is cut short or damaged"

@@ -8,6 +8,18 @@ from library.options.dataset_settings import DatasetSettings
 
 
 @dataclass(frozen=True)
+class ListedImage:
+    """An image that a folder holds or a metadata file lists; whether it can be read is not known yet."""
+
+    path: Path
+    name: str
+    """See ImageRecord."""
+    caption: str | None
+    """None: it has none, not even an empty one."""
+    mask_path: Path | None = None
+
+
+@dataclass(frozen=True)
 class ImageRecord:
     """One image of one subset, with everything that stays the same over the run."""
 
@@ -16,7 +28,7 @@ class ImageRecord:
     subset: int
     """Index of the subset in its dataset."""
     name: str
-    """Path relative to the subset's folder, with forward slashes."""
+    """Path relative to the subset's folder, with forward slashes; of one elsewhere, what its metadata file says."""
     path: Path
     size: Size
     """Upright width and height of the file in pixels."""
@@ -26,6 +38,12 @@ class ImageRecord:
     repeats: int
     """Uses per epoch; 0 for regularisation images that are not needed."""
     is_reg: bool
+    alpha_mask: bool = False
+    """The image's own transparency says how much each pixel counts in the loss."""
+    mask_path: Path | None = None
+    """A picture of the same stem whose red channel says how much each pixel counts; beats transparency."""
+    has_caption: bool = True
+    """False: its empty caption is nobody's wish, but for want of one."""
 
     @property
     def image_id(self) -> str:
@@ -39,6 +57,9 @@ class Dataset:
 
     settings: DatasetSettings
     records: tuple[ImageRecord, ...]
+    """What is trained on."""
+    held_out: tuple[ImageRecord, ...] = ()
+    """Images kept for validation: never trained on."""
 
     @property
     def num_train_images(self) -> int:

@@ -1,6 +1,28 @@
 """How often each regularisation image is used, so that there are as many as training images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+from library.dataset.findings import Findings
+from library.dataset.records import Dataset
+
+
+def balance_regularisation(dataset: Dataset, findings: Findings) -> Dataset:
+    """Gives every regularisation image its repeats; those that are not needed get none."""
+    of_training = [record for record in dataset.records if not record.is_reg]
+    regularisation = [record for record in dataset.records if record.is_reg]
+    if not regularisation:
+        return dataset
+    wanted = dataset.num_train_images
+    repeats = regularisation_repeats(wanted, [record.repeats for record in regularisation])
+    unused = repeats.count(0)
+    if unused:
+        findings.warnings.append(
+            f"{unused} of {len(regularisation)} regularisation images are not used, "
+            f"since there are only {wanted} training images (with repeats)"
+        )
+    balanced = [replace(record, repeats=times) for record, times in zip(regularisation, repeats, strict=True)]
+    return replace(dataset, records=(*of_training, *balanced))
 
 
 def regularisation_repeats(num_train_images: int, own_repeats: Sequence[int]) -> list[int]:

@@ -1,88 +1,110 @@
 """Finds the images and captions of a dataset and decides where each belongs, without reading pixels."""
 
-from collections import Counter
+import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from library.dataset.aspect_buckets import Placement, Size
-from library.dataset.caption_scan import read_captions
 from library.dataset.findings import Findings, examples
-from library.dataset.image_files import (
-    IMAGE_EXTENSIONS,
-    UnreadableImageError,
-    find_images,
-    find_other_pictures,
-    read_image_size,
-)
+from library.dataset.image_scan import ImageReading, read_image_sizes
+from library.dataset.mask_files import report_unused_masks
 from library.dataset.placement_rule import placement_rule
-from library.dataset.records import Dataset, ImageRecord
-from library.dataset.regularisation import regularisation_repeats
+from library.dataset.records import Dataset, ImageRecord, ListedImage
+from library.dataset.subset_images import list_images
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 
-HEADER_READERS = 8
 
-
-@dataclass(frozen=True)
-class _Image:
-    """An image of a subset on its way to becoming a record."""
-
-    path: Path
-    size: Size
-    caption: str
-
-
-def scan_dataset(index: int, settings: DatasetSettings, findings: Findings) -> Dataset:
+def scan_dataset(
+    index: int, settings: DatasetSettings, findings: Findings, reading: ImageReading | None = None
+) -> Dataset:
     """Everything about a dataset that its files' names, headers and captions tell.
 
     What is wrong is added to `findings`; the dataset then holds only what is right.
+
+    Args:
+        reading: how images are looked at; None = by themselves, and without those that cannot be read.
     """
+    reading = ImageReading() if reading is None else reading
     place = placement_rule(settings, findings)
     records: list[ImageRecord] = []
     too_small: list[Path] = []
-    for number, subset in _used_subsets(settings, findings):
-        for image in _scan_subset(subset, findings):
-            placement = place(image.size)
+    used = list(_used_subsets(settings, findings))
+    _report_overlaps([subset for _, subset in used], findings)
+    listed = [list_images(subset, findings) for _, subset in used]
+    report_unused_masks([(subset, images) for (_, subset), images in zip(used, listed, strict=True)], findings)
+    for (number, subset), images in zip(used, listed, strict=True):
+        sizes = read_image_sizes(images, subset.metadata_file or subset.image_dir, reading, findings)
+        for image in images:
+            if image.path not in sizes:
+                continue
+            size = sizes[image.path]
+            placement = place(size)
             if placement is None:
                 too_small.append(image.path)
             else:
-                records.append(_record(index, number, subset, image, placement))
-    _report_too_small(too_small, records, settings, findings)
-    return Dataset(settings, tuple(_balance_regularisation(records, findings)))
+                records.append(make_record(index, number, subset, image, size, placement))
+    report_too_small(too_small, records, settings, findings)
+    return Dataset(settings, tuple(records))
 
 
 def _used_subsets(settings: DatasetSettings, findings: Findings) -> Iterator[tuple[int, SubsetSettings]]:
     """Subsets with their numbers, which the others keep when one is left out: they seed the images' draws."""
-    used: set[Path] = set()
+    used: set[tuple[str | None, ...]] = set()
     for number, subset in enumerate(settings.subsets):
+        source = subset.metadata_file or subset.image_dir
+        identity = _identity(subset)
         if subset.num_repeats < 1:
-            findings.warnings.append(f"'{subset.image_dir}' is not used: it has 0 repeats (num_repeats)")
-        elif subset.image_dir in used:
+            findings.warnings.append(f"'{source}' is not used: it has 0 repeats (num_repeats)")
+        elif identity in used:
             findings.warnings.append(
-                f"'{subset.image_dir}' is used by another subset of the same dataset already: subset {number + 1} is "
-                "left out"
+                f"'{source}' is used by another subset of the same dataset already: subset {number + 1} is left out"
             )
         else:
-            used.add(subset.image_dir)
+            used.add(identity)
             yield number, subset
 
 
-def _record(dataset: int, number: int, subset: SubsetSettings, image: _Image, placement: Placement) -> ImageRecord:
+def _identity(subset: SubsetSettings) -> tuple[str | None, ...]:
+    """Equal for subsets that are the same images, however their paths are written."""
+    masks = subset.conditioning_data_dir
+    if subset.metadata_file is not None:
+        return (os.path.realpath(subset.metadata_file),)
+    return (os.path.realpath(subset.image_dir), None if masks is None else os.path.realpath(masks))
+
+
+def _report_overlaps(subsets: Sequence[SubsetSettings], findings: Findings) -> None:
+    """Folders of their own that a search of another subset enters, too."""
+    folders = [subset for subset in subsets if subset.metadata_file is None]
+    real = {subset.image_dir: Path(os.path.realpath(subset.image_dir)) for subset in folders}
+    for outer in folders:
+        for inner in folders:
+            if outer.recursive and real[outer.image_dir] in real[inner.image_dir].parents:
+                findings.warnings.append(
+                    f"'{inner.image_dir}' lies in '{outer.image_dir}', which is searched with recursive: both subsets "
+                    "use its images"
+                )
+
+
+def make_record(
+    dataset: int, number: int, subset: SubsetSettings, image: ListedImage, size: Size, placement: Placement
+) -> ImageRecord:
     return ImageRecord(
         dataset=dataset,
         subset=number,
-        name=image.path.relative_to(subset.image_dir).as_posix(),
+        name=image.name,
         path=image.path,
-        size=image.size,
+        size=size,
         placement=placement,
-        caption=image.caption,
+        caption=image.caption or "",
         repeats=subset.num_repeats,
         is_reg=subset.is_reg,
+        alpha_mask=subset.alpha_mask,
+        mask_path=image.mask_path,
+        has_caption=image.caption is not None,
     )
 
 
-def _report_too_small(
+def report_too_small(
     too_small: Sequence[Path], kept: Sequence[ImageRecord], settings: DatasetSettings, findings: Findings
 ) -> None:
     if not too_small:
@@ -96,63 +118,3 @@ def _report_too_small(
             "no image is left to train: all are smaller than one bucket step; "
             "leave out --bucket_no_upscale or give a smaller --bucket_reso_steps"
         )
-
-
-def _scan_subset(subset: SubsetSettings, findings: Findings) -> list[_Image]:
-    try:
-        paths, unused = find_images(subset.image_dir), find_other_pictures(subset.image_dir)
-    except OSError as error:
-        findings.problems.append(f"image folder '{subset.image_dir}': {error.strerror or error}")
-        return []
-    if not paths:
-        findings.problems.append(
-            f"image folder '{subset.image_dir}' holds no images ({', '.join(IMAGE_EXTENSIONS)}); "
-            "images in folders inside it are not searched"
-        )
-    if unused:
-        findings.warnings.append(_about_unused_pictures(unused, subset))
-    captions = read_captions(paths, subset, findings)
-    with ThreadPoolExecutor(HEADER_READERS) as pool:
-        sizes = list(pool.map(_size_or_reason, paths))
-    images = []
-    for path, size, caption in zip(paths, sizes, captions, strict=True):
-        if isinstance(size, str):
-            findings.problems.append(f"image '{path}': {size}; replace or remove it")
-        else:
-            images.append(_Image(path, size, caption))
-    return images
-
-
-def _about_unused_pictures(unused: Sequence[Path], subset: SubsetSettings) -> str:
-    counts = Counter(path.suffix.lower() for path in unused)
-    kinds = ", ".join(f"{count} {extension}" for extension, count in sorted(counts.items()))
-    return (
-        f"pictures in '{subset.image_dir}' that are not used, since their formats cannot be read: {kinds}; "
-        "save them as .png to train on them"
-    )
-
-
-def _size_or_reason(path: Path) -> Size | str:
-    try:
-        size = read_image_size(path)
-    except UnreadableImageError as error:
-        return str(error)
-    return size.width, size.height
-
-
-def _balance_regularisation(records: Sequence[ImageRecord], findings: Findings) -> list[ImageRecord]:
-    """Gives every regularisation image its repeats; those that are not needed get none."""
-    of_training = [record for record in records if not record.is_reg]
-    regularisation = [record for record in records if record.is_reg]
-    if not regularisation:
-        return list(records)
-    wanted = sum(record.repeats for record in of_training)
-    repeats = regularisation_repeats(wanted, [record.repeats for record in regularisation])
-    unused = repeats.count(0)
-    if unused:
-        findings.warnings.append(
-            f"{unused} of {len(regularisation)} regularisation images are not used, "
-            f"since there are only {wanted} training images (with repeats)"
-        )
-    balanced = [replace(record, repeats=times) for record, times in zip(regularisation, repeats, strict=True)]
-    return of_training + balanced

@@ -20,8 +20,9 @@ class Draws:
     """(batch, channels, height, width) in latent cells, standard normal"""
     offset: torch.Tensor
     """(batch, channels), standard normal: for offset noise"""
-    posterior: torch.Tensor
-    """(batch, channels, height, width), standard normal: for sampling what the VAE says of a picture"""
+    posterior: torch.Tensor | None
+    """(batch, channels, height, width), standard normal: for sampling what the VAE says of a picture; None where
+    nothing is left to sample, since the latents were sampled when they were cached"""
     timestep: torch.Tensor
     """(batch,), uniform in [0, 1), float32 (not every device knows float64)"""
 
@@ -46,8 +47,17 @@ class TrainingBatch:
     latents: torch.Tensor | None
     """(batch, channels, height, width) in latent cells, scaled for the U-Net, or None when there are pixels"""
     loss_weights: torch.Tensor
-    """(batch,): 1, or the prior-loss weight for regularisation images"""
+    """(batch,): 1, or the prior-loss weight for regularisation images; 0 for images that turned out unreadable, whose
+    rows hold black pixels or zeros"""
     draws: Draws
+    deviations: torch.Tensor | None = None
+    """like latents: if given, those are means and these the standard deviations around them"""
+    masks: torch.Tensor | None = None
+    """float32 (batch, height, width) in latent cells: how much each counts in the loss, 0 to 1; None = all fully"""
+    unreadable: tuple[str, ...] = ()
+    """the rows without a picture, each as "path: reason" """
+    network_multiplier: float = 1.0
+    """strength that the network is to work with on these images"""
 
     def to(self, device: torch.device) -> "TrainingBatch":
         return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
@@ -57,7 +67,7 @@ class TrainingBatch:
         return _map_tensors(self, torch.Tensor.pin_memory)
 
 
-def draw_for(exposures: Sequence[Exposure], layout: LatentLayout, seed: int) -> Draws:
+def draw_for(exposures: Sequence[Exposure], layout: LatentLayout, seed: int, samples_posterior: bool = True) -> Draws:
     """The draws of a batch. Each image's depend on the seed, its id and its exposure only, and each kind of
     draw has a generator of its own, so that no option changes what another one draws."""
     shape = layout.shape(exposures[0].record.placement.bucket)
@@ -69,7 +79,7 @@ def draw_for(exposures: Sequence[Exposure], layout: LatentLayout, seed: int) -> 
     return Draws(
         noise=normal("noise", shape),
         offset=normal("noise offset", shape[:1]),
-        posterior=normal("posterior", shape),
+        posterior=normal("posterior", shape) if samples_posterior else None,
         timestep=torch.stack(timesteps),
     )
 

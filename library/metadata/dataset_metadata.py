@@ -1,14 +1,15 @@
 """What the metadata say about the images."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from library.dataset.placement_rule import effective_bucket_limits
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import SubsetSettings
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 
 def num_train_images(datasets: Sequence[Dataset]) -> int:
@@ -49,9 +50,9 @@ def _ratio_error(record: ImageRecord) -> float:
 
 
 def tag_frequency(datasets: Sequence[Dataset]) -> dict[str, dict[str, int]]:
-    """Folder name -> tag -> number of images whose stored caption has it. Tags are lower-cased.
+    """Folder or metadata file -> tag -> number of images whose stored caption has it. Tags are lower-cased.
 
-    A folder that several datasets use is counted once.
+    A source that several datasets use is counted once.
     """
     frequency: dict[str, dict[str, int]] = {}
     for dataset in datasets:
@@ -62,14 +63,14 @@ def tag_frequency(datasets: Sequence[Dataset]) -> dict[str, dict[str, int]]:
 def _tag_frequency_of(dataset: Dataset) -> dict[str, dict[str, int]]:
     counters: dict[str, Counter[str]] = {}
     for record in dataset.records:
-        folder = _folder_name(dataset.settings.subsets[record.subset])
+        source = _source_name(dataset.settings.subsets[record.subset])
         tags = (tag.strip().lower() for tag in record.caption.split(","))
-        counters.setdefault(folder, Counter()).update(tag for tag in tags if tag)
-    return {folder: dict(tags) for folder, tags in counters.items()}
+        counters.setdefault(source, Counter()).update(tag for tag in tags if tag)
+    return {source: dict(tags) for source, tags in counters.items()}
 
 
 def subset_folders(datasets: Sequence[Dataset], is_reg: bool) -> dict[str, Json]:
-    """Folder name -> repeats and number of images; equal names get ' (2)', ' (3)', ...
+    """Name of the folder or metadata file -> repeats and number of images; equal names get ' (2)', ' (3)', ...
 
     Args:
         is_reg: regularisation folders, or all others.
@@ -77,7 +78,7 @@ def subset_folders(datasets: Sequence[Dataset], is_reg: bool) -> dict[str, Json]
     folders: dict[str, Json] = {}
     for subset, count in _subsets_with_counts(datasets):
         if count and subset.is_reg == is_reg:
-            folders[_unused_name(_folder_name(subset), folders)] = {
+            folders[_unused_name(_source_name(subset), folders)] = {
                 "n_repeats": subset.num_repeats,
                 "img_count": count,
             }
@@ -98,7 +99,7 @@ def describe_dataset(dataset: Dataset) -> Json:
     settings = dataset.settings
     limits = effective_bucket_limits(settings) if settings.enable_bucket else (None, None)
     return {
-        "is_dreambooth": True,
+        "is_dreambooth": all(subset.metadata_file is None for subset in settings.subsets),
         "batch_size_per_device": settings.batch_size,
         "num_train_images": dataset.num_train_images,
         "num_reg_images": num_reg_images([dataset]),
@@ -108,25 +109,33 @@ def describe_dataset(dataset: Dataset) -> Json:
         "max_bucket_reso": limits[1],
         "tag_frequency": tag_frequency([dataset]),
         "bucket_info": bucket_info(dataset),
-        "resize_interpolation": settings.resize_interpolation,
+        "resize_interpolation": _of_all(subset.resize_interpolation for subset in settings.subsets),
         "subsets": [_describe_subset(subset, count) for subset, count in _subsets_with_counts([dataset])],
     }
 
 
+def _of_all(values: Iterable[T]) -> T | None:
+    """The value that all have; None when they differ."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
+
+
 _SUBSET_FIELDS = (
     "num_repeats", "color_aug", "flip_aug", "random_crop", "shuffle_caption", "keep_tokens", "keep_tokens_separator",
-    "secondary_separator", "enable_wildcard", "caption_prefix", "caption_suffix",
+    "secondary_separator", "enable_wildcard", "caption_prefix", "caption_suffix", "resize_interpolation",
 )  # fmt: skip
 
 
 def _describe_subset(subset: SubsetSettings, count: int) -> Json:
+    if subset.metadata_file is None:
+        kind: Json = {"class_tokens": subset.class_tokens, "is_reg": subset.is_reg}
+    else:
+        kind = {"metadata_file": subset.metadata_file.name}
     return {
         "img_count": count,
         **{name: getattr(subset, name) for name in _SUBSET_FIELDS},
-        "resize_interpolation": None,
-        "image_dir": _folder_name(subset),
-        "class_tokens": subset.class_tokens,
-        "is_reg": subset.is_reg,
+        "image_dir": subset.image_dir.resolve().name,
+        **kind,
     }
 
 
@@ -137,5 +146,6 @@ def _subsets_with_counts(datasets: Sequence[Dataset]) -> Iterator[tuple[SubsetSe
             yield subset, counts[number]
 
 
-def _folder_name(subset: SubsetSettings) -> str:
-    return subset.image_dir.resolve().name
+def _source_name(subset: SubsetSettings) -> str:
+    """The name of its folder or, where there is one, of its metadata file."""
+    return subset.image_dir.resolve().name if subset.metadata_file is None else subset.metadata_file.name

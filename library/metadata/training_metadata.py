@@ -26,7 +26,7 @@ MINIMUM_FIELDS = (
 _OPTION_FIELDS = (
     "output_name", "learning_rate", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps",
     "lr_warmup_steps", "lr_scheduler", "network_module", "network_dim", "network_alpha", "network_dropout",
-    "mixed_precision", "full_fp16", "clip_skip", "max_token_length", "cache_latents", "lowram", "noise_offset",
+    "mixed_precision", "full_fp16", "clip_skip", "max_token_length", "lowram", "noise_offset",
     "noise_offset_random_strength", "multires_noise_iterations", "multires_noise_discount", "adaptive_noise_scale",
     "zero_terminal_snr", "ip_noise_gamma", "ip_noise_gamma_random_strength", "training_comment", "max_grad_norm",
     "caption_dropout_rate", "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "face_crop_aug_range",
@@ -111,6 +111,7 @@ class MetadataWriter:
         options = self.resolved.values()
         fields: dict[str, Any] = {f"ss_{name}": options[name] for name in _OPTION_FIELDS}
         fields |= {
+            "ss_cache_latents": self.resolved.settings.cache.caches_latents,  # on disk, too
             "ss_session_id": self.facts.session_id,
             "ss_training_started_at": self.facts.started_at,
             "ss_seed": self.facts.seed,

@@ -9,6 +9,7 @@ from torch import nn
 from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
 from library.models.clip_tokenizer import TokenizeForEach
 from library.models.family import ModelFamily
+from library.models.latent_codec import LatentMoments
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,14 @@ class ModelAdapter(Protocol):
 
         Raises:
             NonFiniteLatentsError: the VAE gives none that could be used; says for which rows.
+        """
+        ...
+
+    def latent_moments(self, pixels: torch.Tensor) -> LatentMoments:
+        """What `encode_images` samples from: mean and standard deviation, float32, scaled for the U-Net.
+
+        Raises:
+            NonFiniteLatentsError: as for `encode_images`.
         """
         ...
 

@@ -57,6 +57,11 @@ def inspect_model(source: ModelSource, option: str) -> Identity:
     return identify(header.shapes, header.metadata)
 
 
+def trained_family(identity: Identity) -> ModelFamily | None:
+    """The family of a whole base model; None for everything else."""
+    return _FAMILY_OF_KIND.get(identity.kind)
+
+
 def inspect_vae(source: ModelSource, option: str) -> None:
     """
     Raises:
@@ -141,7 +146,7 @@ def check_identity(
     """
     named = f"--{MODEL_OPTION} '{place}'"
     looks = f"{named} looks like {identity.kind.value}"
-    family = _FAMILY_OF_KIND.get(identity.kind)
+    family = trained_family(identity)
     if family is None:
         remedy = _REMEDY_OF_PARTS if identity.kind in _PARTS else _REMEDY_OF_MODELS
         return [f"{looks}; {_REMEDIES.get(identity.kind, remedy)}"], []

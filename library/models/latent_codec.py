@@ -1,6 +1,7 @@
 """Pictures to latents and back, whatever the precision of the VAE."""
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from diffusers import AutoencoderKL
@@ -16,6 +17,16 @@ class NonFiniteLatentsError(ValueError):
     def __init__(self, rows: list[int]):
         super().__init__(f"no finite latents for the pictures {rows} of the batch")
         self.rows = rows
+
+
+@dataclass(frozen=True)
+class LatentMoments:
+    """What a VAE says of pictures: a normal distribution for each number."""
+
+    mean: torch.Tensor
+    """float32 (batch, channels, height, width) in latent cells"""
+    deviation: torch.Tensor
+    """the same shape"""
 
 
 class LatentCodec:
@@ -35,14 +46,18 @@ class LatentCodec:
         Raises:
             NonFiniteLatentsError: float32 does not help either.
         """
-        latents = self._encode_with(self.vae, pixels, posterior_draws)
-        broken = _broken_rows(latents)
-        if broken and self.vae.dtype is not torch.float32:
-            latents[broken] = self._encode_with(self._exact_vae(), pixels[broken], posterior_draws[broken])
-            broken = _broken_rows(latents)
-        if broken:
-            raise NonFiniteLatentsError(broken)
-        return latents
+        moments = self._moments(pixels)
+        return (moments.mean + moments.deviation * posterior_draws) * self._scale
+
+    @torch.no_grad()
+    def moments(self, pixels: torch.Tensor) -> LatentMoments:
+        """What `encode` samples from, scaled likewise: draws times deviation plus mean give latents.
+
+        Raises:
+            NonFiniteLatentsError: float32 does not help either.
+        """
+        moments = self._moments(pixels)
+        return LatentMoments(moments.mean * self._scale, moments.deviation * self._scale)
 
     @torch.no_grad()
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
@@ -63,11 +78,23 @@ class LatentCodec:
             self._exact_copy = copy.deepcopy(self.vae).float()
         return self._exact_copy
 
-    def _encode_with(self, vae: AutoencoderKL, pixels: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    def _moments(self, pixels: torch.Tensor) -> LatentMoments:
+        """Not scaled."""
+        moments = self._moments_by(self.vae, pixels)
+        broken = _broken_moments(moments)
+        if broken and self.vae.dtype is not torch.float32:
+            exact = self._moments_by(self._exact_vae(), pixels[broken])
+            moments.mean[broken], moments.deviation[broken] = exact.mean, exact.deviation
+            broken = _broken_moments(moments)
+        if broken:
+            raise NonFiniteLatentsError(broken)
+        return moments
+
+    def _moments_by(self, vae: AutoencoderKL, pixels: torch.Tensor) -> LatentMoments:
         with _precision_as_loaded(vae):
             # scaled before it is rounded: half precision knows only 256 steps between 0.5 and 1
             posterior = vae.encode((pixels.float() / 127.5 - 1).to(vae.dtype)).latent_dist
-        return (posterior.mean.float() + posterior.std.float() * draws) * self._scale
+        return LatentMoments(posterior.mean.float(), posterior.std.float())
 
     def _decode_with(self, vae: AutoencoderKL, latents: torch.Tensor) -> torch.Tensor:
         with _precision_as_loaded(vae):
@@ -82,3 +109,7 @@ def _precision_as_loaded(vae: AutoencoderKL) -> torch.autocast:
 def _broken_rows(tensor: torch.Tensor) -> list[int]:
     finite = tensor.isfinite().flatten(1).all(dim=1).tolist()
     return [row for row, good in enumerate(finite) if not good]
+
+
+def _broken_moments(moments: LatentMoments) -> list[int]:
+    return _broken_rows(torch.stack((moments.mean, moments.deviation), dim=1))

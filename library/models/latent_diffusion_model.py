@@ -12,7 +12,7 @@ from library.models.block_compilation import compile_blocks
 from library.models.clip_tokenizer import TokenizeForEach
 from library.models.eight_bit_weights import store_in_eight_bits
 from library.models.family import ModelFamily
-from library.models.latent_codec import LatentCodec
+from library.models.latent_codec import LatentCodec, LatentMoments
 from library.models.model_parts import ModelParts
 from library.models.network_view import view_of_clip
 from library.models.offloaded_checkpointing import checkpoint_in_main_memory
@@ -46,6 +46,9 @@ class LatentDiffusionModel(ABC):
 
     def encode_images(self, pixels: torch.Tensor, posterior_draws: torch.Tensor) -> torch.Tensor:
         return self._codec.encode(pixels, posterior_draws)
+
+    def latent_moments(self, pixels: torch.Tensor) -> LatentMoments:
+        return self._codec.moments(pixels)
 
     def decode_latents(self, latents: torch.Tensor) -> torch.Tensor:
         return self._codec.decode(latents)

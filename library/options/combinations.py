@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from library.options.findings import Finding, Given, Notice, Problem
 from library.options.model_combinations import MODEL_RULES
 from library.options.schema import Settings
+from library.options.source_combinations import SOURCE_RULES
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ def _required(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Problem("--output_dir is missing: name the folder for the trained network")
     if "network_module" not in given:
         yield Problem("--network_module is missing: name what to train, usually --network_module networks.lora")
-    if not given & {"train_data_dir", "dataset_config", "in_json"}:
+    if not given & {"train_data_dir", "dataset_config", "in_json", "dataset_class"}:
         yield Problem("--train_data_dir or --dataset_config is missing: name the training images")
-    if "dataset_config" not in given and "resolution" not in given:
+    if "resolution" not in given and ("dataset_config" not in given or "dataset_class" in given):
         yield Problem(
             "--resolution is missing: give the training size in pixels, "
             "usually --resolution 512 for SD 1.x and 1024 for SDXL"
@@ -47,47 +48,94 @@ def _required(settings: Settings, given: Given) -> Iterator[Finding]:
 
 def _dataset(settings: Settings, given: Given) -> Iterator[Finding]:
     ignored = sorted(given & {"train_data_dir", "reg_data_dir", "in_json"})
-    if "dataset_config" in given and ignored:
+    if "dataset_class" in given:
+        yield from _dataset_class(settings, given)
+    elif "dataset_config" in given and ignored:
         names = " and ".join(f"--{name}" for name in ignored)
         have = "have" if len(ignored) > 1 else "has"
         yield Notice(f"{names} {have} no effect, since --dataset_config describes the datasets")
-    if "reg_data_dir" in given and not given & {"train_data_dir", "dataset_config"}:
+    if "reg_data_dir" in given and not given & {"train_data_dir", "dataset_config", "dataset_class", "in_json"}:
         yield Problem("--reg_data_dir adds to training images; it needs --train_data_dir")
     if not settings.buckets.enable_bucket and "dataset_config" not in given:
         for name in sorted(given & {"min_bucket_reso", "max_bucket_reso", "bucket_reso_steps"}):
             yield Notice(f"--{name} has no effect without --enable_bucket")
         if settings.buckets.bucket_no_upscale:
             yield Notice("--bucket_no_upscale has no effect without --enable_bucket")
-    if settings.buckets.enable_bucket and settings.buckets.bucket_no_upscale:
-        for name in sorted(given & {"min_bucket_reso", "max_bucket_reso"}):
-            yield Notice(f"--{name} has no effect with --bucket_no_upscale: the images' own sizes set the limits")
-    if "dataset_repeats" in given and "dataset_config" not in given:
+    elif _enforces_kept_limits(settings) and "dataset_config" not in given:
+        yield Notice("--enforce_bucket_limits has no effect without --bucket_no_upscale: the limits are kept anyway")
+    if "dataset_repeats" in given and not given & {"dataset_config", "dataset_class", "in_json"}:
         yield Notice("--dataset_repeats has no effect with --train_data_dir: the folders' names say the repeats")
     if "prior_loss_weight" in given and not given & {"reg_data_dir", "dataset_config"}:
         yield Notice("--prior_loss_weight has no effect without regularisation images (--reg_data_dir)")
 
 
+_OF_FOLDERS = (
+    "train_data_dir", "reg_data_dir", "dataset_config", "in_json", "caption_extension", "recursive", "cache_info",
+    "conditioning_data_dir",
+)  # fmt: skip
+
+
+def _dataset_class(settings: Settings, given: Given) -> Iterator[Finding]:
+    for name in _OF_FOLDERS:
+        if name in given:
+            yield Notice(f"--{name} has no effect with --dataset_class, which takes the place of all folders")
+    for name in ("cache_latents_to_disk", "cache_text_encoder_outputs_to_disk"):
+        if getattr(settings.cache, name) and settings.cache.cache_dir is None:
+            yield Problem(f"--{name} with --dataset_class needs --cache_dir: there is no image folder for the files")
+
+
+def _enforces_kept_limits(settings: Settings) -> bool:
+    return settings.buckets.enforce_bucket_limits and not settings.buckets.bucket_no_upscale
+
+
 def _loading(settings: Settings, given: Given) -> Iterator[Finding]:
-    cached = settings.cache.cache_latents
-    if cached:
+    cache = settings.cache
+    if cache.caches_latents:
+        option = "--cache_latents" if cache.cache_latents else "--cache_latents_to_disk"
         for name in sorted(given & {"max_data_loader_n_workers", "persistent_data_loader_workers"}):
-            yield Notice(f"--{name} has no effect with --cache_latents: no images are read while training")
+            yield Notice(f"--{name} has no effect with {option}: no images are read while training")
     elif settings.loader.persistent_data_loader_workers and settings.loader.max_data_loader_n_workers == 0:
         yield Notice("--persistent_data_loader_workers has no effect with --max_data_loader_n_workers 0")
-    if "vae_batch_size" in given and not cached:
-        yield Notice("--vae_batch_size has no effect without --cache_latents")
+    elif "persistent_data_loader_workers" in given and not settings.loader.persistent_data_loader_workers:
+        yield Notice("--no_persistent_data_loader_workers has no effect: worker processes live as long as the run")
+
+
+def _latent_cache(settings: Settings, given: Given) -> Iterator[Finding]:
+    cache = settings.cache
+    if not cache.caches_latents:
+        if "vae_batch_size" in given:
+            yield Notice("--vae_batch_size has no effect without --cache_latents")
+        if cache.resample_latents:
+            yield Notice("--resample_latents has no effect without --cache_latents: latents are drawn anew anyway")
+    if cache.skip_cache_check:
+        if cache.is_on_disk:
+            yield Notice(
+                "--skip_cache_check: caches on disk are trusted without a look at the images; images that were changed "
+                "since they were encoded are trained on as they were"
+            )
+        elif cache.cache_dir is None and not settings.data.cache_info and "dataset_config" not in given:
+            yield Notice(
+                "--skip_cache_check has no effect without --cache_latents_to_disk or "
+                "--cache_text_encoder_outputs_to_disk"
+            )
+
+
+_WHAT_TAKES_TAGS_APART = "--shuffle_caption, --caption_tag_dropout_rate or --token_warmup_step"
 
 
 def _captions(settings: Settings, given: Given) -> Iterator[Finding]:
     captions = settings.captions
-    touched = captions.shuffle_caption or captions.caption_tag_dropout_rate > 0
-    if captions.keep_tokens > 0 and not touched and "dataset_config" not in given:
-        yield Notice("--keep_tokens has no effect without --shuffle_caption or --caption_tag_dropout_rate")
-    if captions.keep_tokens_separator and not touched and "dataset_config" not in given:
+    if "dataset_config" in given:
+        return  # its subsets may have rules of their own
+    if captions.keep_tokens > 0 and not captions.takes_tags_apart:
+        yield Notice(f"--keep_tokens has no effect without {_WHAT_TAKES_TAGS_APART}")
+    if captions.keep_tokens_separator and not captions.takes_tags_apart:
         yield Notice(
-            f"--keep_tokens_separator '{captions.keep_tokens_separator}' has no effect without --shuffle_caption or "
-            "--caption_tag_dropout_rate: it stays in the captions as text"
+            f"--keep_tokens_separator '{captions.keep_tokens_separator}' has no effect without "
+            f"{_WHAT_TAKES_TAGS_APART}: it stays in the captions as text"
         )
+    if "token_warmup_min" in given and captions.token_warmup_step == 0:
+        yield Notice("--token_warmup_min has no effect without --token_warmup_step")
 
 
 def _network(settings: Settings, given: Given) -> Iterator[Finding]:
@@ -239,6 +287,6 @@ def _config(settings: Settings, given: Given) -> Iterator[Finding]:
 
 
 RULES = (
-    _required, _dataset, _loading, _captions, _network, _optimizer, _schedule, _length, _saving, _previews, _logging,
-    _config, *MODEL_RULES,
+    _required, _dataset, _loading, _latent_cache, _captions, _network, _optimizer, _schedule, _length, _saving,
+    _previews, _logging, _config, *SOURCE_RULES, *MODEL_RULES,
 )  # fmt: skip

@@ -21,16 +21,25 @@ def read_toml(path: Path, option: str) -> dict[str, Any]:
     Raises:
         UserError: there is no such file, or it is not TOML; names the option and the line.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"--{option}: cannot read '{path}': {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"--{option}: '{path}' is not UTF-8 text; save it again as UTF-8") from None
+    text = read_text(path, option)
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"--{option}: '{path}' is not valid TOML: {error}") from None
+
+
+def read_text(path: Path, option: str) -> str:
+    """UTF-8 text, with or without a byte-order mark.
+
+    Raises:
+        UserError: there is no such file, or it is not UTF-8; names the option.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UserError(f"--{option}: cannot read '{path}': {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--{option}: '{path}' is not UTF-8 text; save it again as UTF-8") from None
 
 
 def flatten(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

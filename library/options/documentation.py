@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Union, get_args
 
-from library.options.dataset_settings import DATASET_KEYS, RENAMED, SUBSET_KEYS, SUBSET_ONLY
+from library.options.dataset_settings import DATASET_KEYS, NOT_OF_RUN, RENAMED, SUBSET_KEYS, SUBSET_ONLY
 from library.options.schema import BOUND_WORDS, OptionSpec, all_options, option_groups
 
 _INTRODUCTION = r"""# Options
@@ -31,7 +31,8 @@ says about a dataset beats all of these; its keys are in the [second part](#keys
 
 _DATASET_INTRODUCTION = """## Keys of a dataset file
 
-The file named by `--dataset_config` describes one or more datasets, each with one or more subsets:
+The file named by `--dataset_config`, TOML as here or JSON (`.json`), describes one or more datasets, each with one or
+more subsets:
 
 ```toml
 [general]                      # for all datasets
@@ -58,8 +59,10 @@ _TYPE_WORDS: dict[Any, str] = {
     str: "text",
     Path: "path",
     tuple[int, int]: "one whole number, or two: `width,height`",
+    tuple[float, float]: "two numbers: `min,max`",
     Union[int, float]: "whole number, number below 1, or percentage",  # noqa: UP007
     dict[str, Any]: "table",
+    dict[str, tuple[str, ...]]: "table of texts, or of lists of texts",
 }
 _IN_DATASETS = "`[general]`, `[[datasets]]`"
 _IN_SUBSETS = "`[[datasets.subsets]]`"
@@ -139,6 +142,8 @@ def _place(spec: OptionSpec) -> str:
 def _otherwise(spec: OptionSpec) -> str:
     """What counts where no table has this key."""
     if spec.name == "image_dir":
-        return "required"
+        return "required, except with `metadata_file`"
+    if spec.name in NOT_OF_RUN:
+        return _default(spec)
     option_of_run = RENAMED.get(spec.name, spec.name)
     return f"`--{option_of_run}`" if option_of_run in all_options() else _default(spec)

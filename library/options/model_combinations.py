@@ -29,8 +29,6 @@ def _text_cache(settings: Settings, given: Given) -> Iterator[Finding]:
             "--cache_text_encoder_outputs needs --network_train_unet_only: "
             "text encoders that are trained say something else at each step"
         )
-    if "cache_dir" in given and not cache.cache_text_encoder_outputs_to_disk:
-        yield Notice("--cache_dir has no effect without --cache_text_encoder_outputs_to_disk")
 
 
 def _precision(settings: Settings, given: Given) -> Iterator[Finding]:
@@ -84,7 +82,7 @@ def _kernels(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Notice("--mem_eff_attn has no effect, since --xformers is given")
     if "dynamo_backend" in given and not attention.torch_compile:
         yield Notice("--dynamo_backend has no effect without --torch_compile")
-    if settings.memory.highvram and not (settings.cache.cache_latents or settings.cache.caches_text):
+    if settings.memory.highvram and not (settings.cache.caches_latents or settings.cache.caches_text):
         yield Notice(
             "--highvram has no effect without --cache_latents or --cache_text_encoder_outputs: nothing leaves the GPU"
         )

@@ -37,6 +37,21 @@ def _whole_number(part: Any) -> int:
         raise ValueError("must be one whole number or 'width,height'") from None
 
 
+def _parse_zoom_range(value: Any) -> Any:
+    """ "1,3" or [1, 3] -> (1.0, 3.0)."""
+    expected = "must be two numbers above 0, the smaller one first, such as 1.0,3.0"
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, (list, tuple)) or len(parts) != 2 or any(isinstance(part, bool) for part in parts):
+        raise ValueError(expected)
+    try:
+        low, high = map(float, parts)
+    except (TypeError, ValueError):
+        raise ValueError(expected) from None
+    if not 0 < low <= high < math.inf:
+        raise ValueError(expected)
+    return (low, high)
+
+
 def _parse_steps_or_share(value: Any) -> Any:
     """A whole number of steps, or a share of the run: 0.1 or "10%"."""
     expected = "must be a whole number of steps, a share of the run below 1 such as 0.1, or a percentage such as 10%"
@@ -87,13 +102,31 @@ def _parse_key_values(value: Any) -> Any:
 
 
 def _dotted_extension(value: Any) -> Any:
-    if isinstance(value, str) and value and not value.startswith("."):
-        return "." + value
+    return "." + value if isinstance(_not_empty(value), str) and not value.startswith(".") else value
+
+
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("must not be empty; leave it out to use the default")
     return value
+
+
+def _parse_replacements(value: Any) -> Any:
+    """{"a": "b", "c": ["d", "e"]} -> {"a": ("b",), "c": ("d", "e")}."""
+    expected = 'must be a table such as { "sks" = "sks dog", "photo" = ["picture", "image"] }'
+    if not isinstance(value, dict):
+        raise ValueError(expected)
+    replacements = {text: _as_tuple(choices) for text, choices in value.items()}
+    if not all(choices and all(isinstance(choice, str) for choice in choices) for choices in replacements.values()):
+        raise ValueError(expected)
+    return replacements
 
 
 Resolution = Annotated[tuple[int, int], BeforeValidator(_parse_resolution)]
 """(width, height) in pixels."""
+
+ZoomRange = Annotated[tuple[float, float], BeforeValidator(_parse_zoom_range)]
+"""(least, greatest), both above 0."""
 
 StepsOrShare = Annotated[int | float, BeforeValidator(_parse_steps_or_share)]
 """An int counts optimizer steps; a float below 1 is a share of all of them."""
@@ -102,6 +135,12 @@ TextList = Annotated[tuple[str, ...], BeforeValidator(_as_tuple_of_texts)]
 NumberList = Annotated[tuple[float, ...], BeforeValidator(_as_tuple)]
 KeyValues = Annotated[tuple[str, ...], BeforeValidator(_parse_key_values)]
 """Texts of the form key=value; a value may itself contain "="."""
+
+Replacements = Annotated[dict[str, tuple[str, ...]], BeforeValidator(_parse_replacements)]
+"""Text -> what may take its place; a single replacement needs no list."""
+
+Separator = Annotated[str, BeforeValidator(_not_empty)]
+"""What texts are split at."""
 
 FileExtension = Annotated[str, BeforeValidator(_dotted_extension)]
 """With a leading dot, which the user may leave out."""

@@ -28,11 +28,10 @@ def caption_weight_notices(datasets: Sequence[Dataset], weighted_captions: bool)
     if not count:
         return []
     return [
-        f"{count} captions hold a weighted group of several tags, such as (red hat, blue eyes:1.3): shuffling and tag "
-        "dropout separate its tags, so that the weights no longer hold; weight each tag by itself"
+        f"{count} captions hold a weighted group of several tags, such as (red hat, blue eyes:1.3): shuffling, tag "
+        "dropout and tag warm-up separate its tags, so that the weights no longer hold; weight each tag by itself"
     ]
 
 
 def _is_torn(caption: str, rules: SubsetSettings) -> bool:
-    rearranges = rules.shuffle_caption or rules.caption_tag_dropout_rate > 0
-    return rearranges and any(rules.caption_separator in group for group in _GROUP.findall(caption))
+    return rules.takes_tags_apart and any(rules.caption_separator in group for group in _GROUP.findall(caption))

@@ -14,6 +14,8 @@ from library.options.command_line import build_parser
 from library.options.config_file import config_path
 from library.options.report import configuration_without_secrets, effective_configuration
 from library.options.resolution import ResolvedOptions, resolve_options
+from library.training.launched_processes import launched_processes
+from library.training.planning.show_plan import show_plan
 from library.training.preflight import check_run
 
 SUCCESS = 0
@@ -33,6 +35,10 @@ def run_training_command(
         set_up_console(resolved.settings.console)
         if resolved.settings.config.output_config:
             return _write_configuration(resolved)
+        if resolved.settings.data.debug_dataset:
+            if is_main_process():
+                show_plan(resolved, families, launched_processes())
+            return SUCCESS
         plan = check_run(resolved, families)
         logger.info(effective_configuration(resolved))
         hide_unused_packages({find_optimizer(resolved.settings.optimizer).package} | _attention_packages(resolved))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from library.dataset.findings import Findings
 from library.errors import UserError
-from library.models.family import ModelFamily, family_of_options
+from library.models.family import FAMILIES, SD1, ModelFamily, family_of_options
 from library.models.hub import Hub
-from library.models.inspection import check_identity, check_vae, inspect_model
+from library.models.inspection import check_identity, check_vae, inspect_model, trained_family
 from library.models.model_source import MODEL_OPTION, VAE_OPTION, ModelSource, SourceKind, find_model, find_vae
 from library.options.resolution import ResolvedOptions
 
@@ -55,6 +55,18 @@ def check_model(resolved: ResolvedOptions, families: Sequence[ModelFamily], find
     if model is None or family is None or len(findings.problems) > before:
         return None
     return BaseModel(family, model, vae)
+
+
+def families_of_model(resolved: ResolvedOptions) -> tuple[ModelFamily, ...]:
+    """What the script trains that takes this model; those of SD 1.x if the model does not tell. May download it."""
+    name = resolved.settings.model.pretrained_model_name_or_path
+    model = None if name is None else _on_this_computer(find_model(name), MODEL_OPTION, Hub().fetch_model, Findings())
+    try:
+        identified = None if model is None else trained_family(inspect_model(model.source, MODEL_OPTION))
+    except UserError:
+        identified = None
+    script = (identified or SD1).script
+    return tuple(family for family in FAMILIES if family.script == script)
 
 
 def _on_this_computer(

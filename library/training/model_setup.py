@@ -4,8 +4,6 @@ import logging
 
 import torch
 
-from library.caching.latents_in_memory import encode_all
-from library.dataset.batch_preparation import LatentKey
 from library.errors import UserError, first_line
 from library.models.adapter import ModelAdapter
 from library.models.adapter_loading import load_model
@@ -68,7 +66,7 @@ def _request(plan: RunPlan, device: torch.device) -> ModelRequest:
 def _loads_to_device(settings: Settings) -> bool:
     """Straight to the device, unless the parts are needed there one after another, or become smaller first."""
     precision, cache = settings.precision, settings.cache
-    waits = cache.cache_latents or cache.caches_text or precision.fp8_base or precision.fp8_base_unet
+    waits = cache.caches_latents or cache.caches_text or precision.fp8_base or precision.fp8_base_unet
     return settings.memory.lowram or not waits
 
 
@@ -94,25 +92,6 @@ def _use_xformers(model: ModelAdapter) -> None:
             f"--xformers cannot be used: {first_line(error)}. Leave it out to use PyTorch's own attention, "
             "or install the release of xformers that was built for this PyTorch"
         ) from None
-
-
-def cache_latents(
-    plan: RunPlan, model: ModelAdapter, seed: int, device: torch.device, show_progress: bool
-) -> dict[LatentKey, torch.Tensor] | None:
-    """Brings the VAE to the device. Returns the latents of all pictures, if they are to be cached.
-
-    Raises:
-        UserError: an image cannot be read or encoded.
-    """
-    cache = plan.resolved.settings.cache
-    model.move_vae(device)
-    if not cache.cache_latents:
-        return None
-    latents = encode_all(model, plan.datasets, cache.vae_batch_size, seed, device, show_progress)
-    if not plan.resolved.settings.memory.highvram:
-        model.move_vae(CPU)
-        free_device_memory(device)
-    return latents
 
 
 def free_device_memory(device: torch.device) -> None:

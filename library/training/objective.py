@@ -38,7 +38,11 @@ class Objective:
     """(1000,) weight of each timestep in the loss; None = all equal"""
 
     def loss_per_image(self, model: ModelAdapter, batch: TrainingBatch) -> torch.Tensor:
-        """Weighted loss of each image of a batch that is on the device. Shape (batch,), float32."""
+        """Weighted loss of each image of a batch that is on the device. Shape (batch,), float32.
+
+        A batch's loss is the mean over all its rows, those of weight 0 included: what an image weighs does not depend
+        on its neighbours.
+        """
         latents = latents_of(model, batch)
         noise = batch.draws.noise
         if self.noise_offset:
@@ -47,22 +51,24 @@ class Objective:
         noisy = add_noise(self.schedule, latents, noise, timesteps)
         prediction = model.predict(noisy, timesteps, text_of(model, batch), batch.sizes)
         target = velocity(self.schedule, latents, noise, timesteps) if self.predicts_velocity else noise
-        loss = squared_error_per_image(prediction, target) * batch.loss_weights
+        loss = squared_error_per_image(prediction, target, batch.masks) * batch.loss_weights
         return loss if self.timestep_weights is None else loss * self.timestep_weights[timesteps]
 
 
 def latents_of(model: ModelAdapter, batch: TrainingBatch) -> torch.Tensor:
-    """The batch's cached latents, or those of its pictures.
+    """The batch's cached latents, sampled anew if their deviations are known, or those of its pictures; float32.
 
     Raises:
         UserError: the VAE gives none that could be used; names the image.
     """
+    draws = batch.draws.posterior
     if batch.latents is not None:
-        return batch.latents
+        latents = batch.latents.float()
+        return latents if batch.deviations is None else latents + batch.deviations.float() * draws
     if batch.pixels is None:
         raise ValueError("a batch needs pixels or latents")
     try:
-        return model.encode_images(batch.pixels, batch.draws.posterior)
+        return model.encode_images(batch.pixels, draws)
     except NonFiniteLatentsError as error:
         raise UserError(f"image {batch.image_ids[error.rows[0]]}: {NO_FINITE_LATENTS}") from None
 

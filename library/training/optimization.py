@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from library.dataset.training_batch import TrainingBatch
 from library.models.adapter import ModelAdapter
 from library.randomness import derive_seed
+from library.training.network_strength import working_at
 from library.training.objective import Objective
 
 
@@ -48,8 +49,9 @@ class OptimizerStep:
         losses = []
         for batch in window:
             self.before_batch()
-            loss = self._loss(batch)
-            self.accelerator.backward(loss / len(window))
+            with working_at(batch.network_multiplier, self.network):
+                loss = self._loss(batch)
+                self.accelerator.backward(loss / len(window))
             losses.append(loss.detach())
         self._average_over_processes(self._parameters)
         if self.max_grad_norm:

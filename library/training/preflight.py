@@ -8,20 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from library.dataset.findings import Findings
-from library.dataset.folder_convention import find_folders
+from library.dataset.pictures import PictureReader
 from library.dataset.records import Dataset
-from library.dataset.scan import scan_dataset
 from library.errors import UserError
 from library.metadata.training_metadata import network_arguments
-from library.models.family import ModelFamily
+from library.models.family import ModelFamily, family_of_options
 from library.optimizers.optimizer_choice import find_optimizer
-from library.options.dataset_settings import DatasetSettings, dataset_from_folders, datasets_from_file
 from library.options.groups.monitoring import SAMPLERS_PENDING
 from library.options.resolution import ResolvedOptions
 from library.options.schema import all_options
 from library.sampling.prompt_files import Prompt, fields_without_effect, read_prompt_file
 from library.training.caption_weights import caption_weight_notices
+from library.training.dataset_checks import check_datasets
 from library.training.file_names import final_file
+from library.training.known_images import cache_folder_of
 from library.training.model_checks import BaseModel, check_model
 from networks.arguments import check_arguments
 from networks.module_lookup import require_module
@@ -36,6 +36,8 @@ class RunPlan:
     resolved: ResolvedOptions
     base: BaseModel
     datasets: tuple[Dataset, ...]
+    pictures: PictureReader
+    """reads their images"""
     prompts: tuple[Prompt, ...]
     """for previews, as written"""
     output_dir: Path
@@ -43,6 +45,21 @@ class RunPlan:
     @property
     def family(self) -> ModelFamily:
         return self.base.family
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What is known of a run before anything heavy is loaded, whether or not it can be started."""
+
+    resolved: ResolvedOptions
+    family: ModelFamily
+    """The model's, or what the options say if the model cannot be used."""
+    base: BaseModel | None
+    datasets: tuple[Dataset, ...]
+    pictures: PictureReader
+    """reads their images"""
+    prompts: tuple[Prompt, ...]
+    findings: Findings
 
 
 def check_run(resolved: ResolvedOptions, families: Sequence[ModelFamily]) -> RunPlan:
@@ -53,11 +70,28 @@ def check_run(resolved: ResolvedOptions, families: Sequence[ModelFamily]) -> Run
     Raises:
         UserError: with every problem that was found.
     """
+    found = examine_run(resolved, families)
+    for warning in found.findings.warnings:
+        logger.warning(warning)
+    output_dir = resolved.settings.saving.output_dir
+    if found.findings.problems or found.base is None or output_dir is None:
+        raise UserError(found.findings.problems)
+    return RunPlan(resolved, found.base, found.datasets, found.pictures, found.prompts, output_dir)
+
+
+def examine_run(
+    resolved: ResolvedOptions, families: Sequence[ModelFamily], always_lists_images: bool = False
+) -> Examination:
+    """
+    Args:
+        families: what the script trains.
+        always_lists_images: also when the model cannot be used, although that may take long.
+    """
     findings = Findings(list(resolved.problems), list(resolved.warnings))
     base = check_model(resolved, families, findings)
-    family = base.family if base is not None else families[0]
-    # listing images may take long: not for a model that cannot be used
-    datasets = _check_datasets(resolved, family, findings, lists_images=base is not None)
+    family = _family(resolved, families) if base is None else base.family
+    data = check_datasets(resolved, family, findings, lists_images=base is not None or always_lists_images)
+    datasets = data.datasets
     prompts = _check_prompts(resolved, findings)
     _check_network(resolved, findings)
     _check_packages(resolved, findings)
@@ -67,79 +101,14 @@ def check_run(resolved: ResolvedOptions, families: Sequence[ModelFamily]) -> Run
     output_dir = resolved.settings.saving.output_dir
     if output_dir is not None:
         _check_writable(output_dir, "output_dir", findings)
-    _check_text_cache(resolved, datasets, findings)
+    _check_cache_folder(resolved, datasets, findings)
     findings.warnings += caption_weight_notices(datasets, resolved.settings.text.weighted_captions)
-    for warning in findings.warnings:
-        logger.warning(warning)
-    if findings.problems or base is None or output_dir is None:
-        raise UserError(findings.problems)
-    return RunPlan(resolved, base, datasets, prompts, output_dir)
+    return Examination(resolved, family, base, datasets, data.pictures, prompts, findings)
 
 
-def _check_datasets(
-    resolved: ResolvedOptions, family: ModelFamily, findings: Findings, lists_images: bool
-) -> tuple[Dataset, ...]:
-    settings = _dataset_settings(resolved, findings)
-    datasets = []
-    for index, dataset_settings in enumerate(settings):
-        if dataset_settings.resolution is None:
-            continue  # reported already
-        _check_sizes(dataset_settings, family, findings)
-        if lists_images:
-            datasets.append(scan_dataset(index, dataset_settings, findings))
-    if datasets and not findings.problems and not any(dataset.num_train_images for dataset in datasets):
-        findings.problems.append(
-            "there are no training images: all images are for regularisation, or have 0 repeats (num_repeats)"
-        )
-    return tuple(datasets)
-
-
-def _dataset_settings(resolved: ResolvedOptions, findings: Findings) -> tuple[DatasetSettings, ...]:
-    data = resolved.settings.data
-    if data.dataset_config is not None:
-        from_file = datasets_from_file(data.dataset_config, resolved)
-        findings.problems += from_file.problems
-        return from_file.datasets
-    if data.train_data_dir is None:
-        return ()
-    subsets = _folders(data.train_data_dir, "train_data_dir", findings)
-    if data.reg_data_dir is not None:
-        subsets += _folders(data.reg_data_dir, "reg_data_dir", findings)
-    return (dataset_from_folders(subsets, resolved),) if subsets else ()
-
-
-def _folders(parent: Path, option: str, findings: Findings) -> list[dict[str, object]]:
-    try:
-        found = find_folders(parent, is_reg=option == "reg_data_dir")
-    except OSError as error:
-        findings.problems.append(f"--{option} '{parent}': {error.strerror or error}")
-        return []
-    if found.ignored:
-        names = ", ".join(f"'{folder.name}'" for folder in found.ignored)
-        findings.warnings.append(
-            f"--{option}: {names} are not used, since their names do not begin with repeats, as in '10_sks dog'"
-        )
-    if not found.subsets:
-        findings.problems.append(
-            f"--{option} '{parent}' holds no folder named REPEATS_CLASS, such as '10_sks dog': "
-            "put the images into one, and name the folder above it"
-        )
-    return found.subsets
-
-
-def _check_sizes(settings: DatasetSettings, family: ModelFamily, findings: Findings) -> None:
-    step = settings.bucket_reso_steps
-    if settings.enable_bucket and step % family.bucket_step:
-        findings.problems.append(
-            f"bucket_reso_steps {step}: {family.name} needs a multiple of {family.bucket_step} pixels"
-        )
-    cell = family.latents.pixels_per_cell
-    resolution = settings.resolution
-    if not settings.enable_bucket and resolution is not None and any(side % cell for side in resolution):
-        nearest = ",".join(str(max(64, side // cell * cell)) for side in resolution)
-        findings.problems.append(
-            f"resolution {resolution[0]},{resolution[1]}: sides must be multiples of {cell} pixels; nearest: {nearest}"
-        )
+def _family(resolved: ResolvedOptions, families: Sequence[ModelFamily]) -> ModelFamily:
+    model = resolved.settings.model
+    return family_of_options(families, model.v2, model.v_parameterization) or families[0]
 
 
 def _check_prompts(resolved: ResolvedOptions, findings: Findings) -> tuple[Prompt, ...]:
@@ -213,15 +182,14 @@ def _check_files(resolved: ResolvedOptions, findings: Findings) -> None:
         _check_writable(logging_dir, "logging_dir", findings)
 
 
-def _check_text_cache(resolved: ResolvedOptions, datasets: Sequence[Dataset], findings: Findings) -> None:
-    if resolved.settings.cache.cache_text_encoder_outputs_to_disk and datasets:
+def _check_cache_folder(resolved: ResolvedOptions, datasets: Sequence[Dataset], findings: Findings) -> None:
+    if resolved.settings.cache.is_on_disk and any(dataset.settings.subsets for dataset in datasets):
         _check_writable(cache_folder(resolved, datasets), "cache_dir", findings)
 
 
 def cache_folder(resolved: ResolvedOptions, datasets: Sequence[Dataset]) -> Path:
     """Where caches on disk are."""
-    given = resolved.settings.cache.cache_dir
-    return given if given is not None else datasets[0].settings.subsets[0].image_dir / ".cache"
+    return cache_folder_of(resolved, [dataset.settings for dataset in datasets])
 
 
 def _check_final_file(resolved: ResolvedOptions, findings: Findings) -> None:

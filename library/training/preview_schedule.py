@@ -1,4 +1,4 @@
-"""When previews are drawn, and what has to be in place for them."""
+"""Draws previews when it is time, with everything in place for them."""
 
 import logging
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ from library.models.adapter import ModelAdapter
 from library.options.groups import SamplingOptions
 from library.sampling.previews import FOLDER, PreviewPrompt, draw_previews
 from library.training.model_setup import CPU, free_device_memory
+from library.training.preview_moments import moment_after_epoch, moment_after_step, moment_before_training
 
 logger = logging.getLogger(__name__)
 
@@ -33,20 +34,17 @@ class PreviewSchedule:
     text_encoders_home: torch.device
 
     def at_first(self) -> None:
-        if self.options.sample_at_first:
-            self._draw(f"{0:06d}")
+        self._draw(moment_before_training(self.options))
 
     def after_step(self, step: int) -> None:
-        every = self.options.sample_every_n_steps
-        if every and not self.options.sample_every_n_epochs and step % every == 0:
-            self._draw(f"{step:06d}")
+        self._draw(moment_after_step(self.options, step))
 
     def after_epoch(self, finished_epochs: int) -> None:
-        every = self.options.sample_every_n_epochs
-        if every and finished_epochs % every == 0:
-            self._draw(f"e{finished_epochs:06d}")
+        self._draw(moment_after_epoch(self.options, finished_epochs))
 
-    def _draw(self, moment: str) -> None:
+    def _draw(self, moment: str | None) -> None:
+        if moment is None:
+            return
         accelerator = self.accelerator
         mine = self.prompts[accelerator.process_index :: accelerator.num_processes]
         saved = self._draw_without_risk(mine, moment)

@@ -10,9 +10,7 @@ import torch
 
 from library.errors import UserError
 from library.metadata.training_metadata import MetadataWriter
-from library.options.groups import SavingOptions
-from library.training import file_names
-from library.training.step_counts import epochs_between_saves
+from library.training.save_schedule import Save, SaveSchedule
 from networks.weights_file import NonFiniteWeightsError
 
 logger = logging.getLogger(__name__)
@@ -22,35 +20,18 @@ _DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16
 
 @dataclass(frozen=True)
 class NetworkSaver:
-    """Knows names, intervals and formats. Only the main process has one."""
+    """Only the main process has one."""
 
     network: Any
-    options: SavingOptions
+    schedule: SaveSchedule
     folder: Path
     metadata: MetadataWriter
-    num_epochs: int
 
     def after_step(self, step: int, finished_epochs: int) -> None:
-        every = self.options.save_every_n_steps
-        if not every or step % every:
-            return
-        name = self.options.output_name
-        saved = self._save_in_between(file_names.step_file(name, step, self._extension), step, finished_epochs)
-        removed = file_names.step_to_remove(step, every, self.options.save_last_n_steps)
-        if saved and removed is not None:
-            self._remove(file_names.step_file(name, removed, self._extension))
+        self._save_in_between(self.schedule.after_step(step), step, finished_epochs)
 
     def after_epoch(self, step: int, finished_epochs: int) -> None:
-        """The last epoch is not saved here: it is what the final file holds."""
-        every = self._epochs_between_saves
-        if not every or finished_epochs % every or finished_epochs >= self.num_epochs:
-            return
-        name = self.options.output_name
-        file_name = file_names.epoch_file(name, finished_epochs, self._extension)
-        saved = self._save_in_between(file_name, step, finished_epochs)
-        removed = file_names.epoch_to_remove(finished_epochs, every, self.options.save_last_n_epochs)
-        if saved and removed is not None:
-            self._remove(file_names.epoch_file(name, removed, self._extension))
+        self._save_in_between(self.schedule.after_epoch(finished_epochs), step, finished_epochs)
 
     def at_end(self, step: int, finished_epochs: int) -> Path:
         """
@@ -58,7 +39,7 @@ class NetworkSaver:
             UserError: the file could not be saved where it belongs; it is then in the system's folder for
                 temporary files, if there is room.
         """
-        path = self.folder / file_names.final_file(self.options.output_name, self._extension)
+        path = self.folder / self.schedule.final_file
         try:
             self._save(path, step, finished_epochs)
         except OSError as error:
@@ -67,25 +48,18 @@ class NetworkSaver:
             raise UserError(f"'{path}' cannot be saved: {error.strerror or error}; {where}") from None
         return path
 
-    @property
-    def _extension(self) -> str:
-        return f".{self.options.save_model_as}"
-
-    @property
-    def _epochs_between_saves(self) -> int | None:
-        if self.options.save_n_epoch_ratio:
-            return epochs_between_saves(self.num_epochs, self.options.save_n_epoch_ratio)
-        return self.options.save_every_n_epochs
-
-    def _save_in_between(self, file_name: str, step: int, finished_epochs: int) -> bool:
-        """Whether it worked. A full disk now does not end the training: there may be room again later."""
-        path = self.folder / file_name
+    def _save_in_between(self, planned: Save | None, step: int, finished_epochs: int) -> None:
+        """A full disk now does not end the training: there may be room again later. Nothing is removed then."""
+        if planned is None:
+            return
+        path = self.folder / planned.file
         try:
             self._save(path, step, finished_epochs)
         except OSError as error:
             logger.error("'%s' cannot be saved: %s; free space. Training goes on", path, error.strerror or error)
-            return False
-        return True
+            return
+        if planned.removes is not None:
+            self._remove(planned.removes)
 
     def _rescue(self, file_name: str, step: int, finished_epochs: int) -> Path | None:
         path = Path(tempfile.gettempdir()) / file_name
@@ -103,7 +77,7 @@ class NetworkSaver:
         """
         metadata = self._metadata(step, finished_epochs)
         try:
-            self.network.save_weights(str(path), _DTYPES[self.options.save_precision], metadata)
+            self.network.save_weights(str(path), _DTYPES[self.schedule.options.save_precision], metadata)
         except NonFiniteWeightsError as error:
             raise UserError(
                 f"'{path}' was not saved, since {error}: training has diverged; "

@@ -1,7 +1,6 @@
 """Builds everything a run needs, in the order of its dependencies, and starts it."""
 
 import logging
-import os
 import secrets
 import time
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
 from library.dataset.batch_plan import count_batches
-from library.dataset.batch_preparation import BatchPreparer, LatentKey
+from library.dataset.batch_preparation import BatchPreparer
+from library.dataset.cached_latents import LatentSource
 from library.dataset.loading import BatchLoader, choose_loader
 from library.errors import UserError
 from library.metadata.model_hashes import hash_model_in_background
@@ -33,26 +33,29 @@ from library.training.attention_kernels import attention_kernels
 from library.training.batch_schedule import BatchSchedule
 from library.training.caption_lengths import overlong_captions, overlong_prompts
 from library.training.half_precision_gradients import allow_half_gradients
+from library.training.latent_cache_setup import cache_latents
+from library.training.launched_processes import launched_processes
 from library.training.model_checks import LocalModel
-from library.training.model_setup import CPU, cache_latents, dtype_of, load_base_model
+from library.training.model_setup import CPU, dtype_of, load_base_model
 from library.training.network_setup import TrainableNetwork, build_network
+from library.training.network_strength import require_strengths
 from library.training.objective import build_objective
 from library.training.optimization import OptimizerStep
 from library.training.preflight import RunPlan
 from library.training.preview_schedule import PreviewSchedule
+from library.training.save_schedule import SaveSchedule
 from library.training.saving import NetworkSaver
 from library.training.step_counts import StepCounts, count_steps
 from library.training.summary import describe_run
 from library.training.text_cache_setup import CachedText, cache_text
 from library.training.tracking import log_folder, start_tracking
 from library.training.trainer import Trainer
+from library.training.unreadable_images import UnreadableImages
 from networks.contract import import_network_module
 
 logger = logging.getLogger(__name__)
 
 _SEED_LIMIT = 2**32
-_PROCESS_COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""In which launchers say how many processes they started."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def start_training(plan: RunPlan) -> Path | None:
     model, trainable = _build_model_and_network(run, network_module)
     optimizer_step = _build_optimizer_step(run, model, trainable, optimizer_choice)
     # encoding takes long: only now that nothing can be wrong with the options any more
-    latents = cache_latents(plan, model, run.seed, device, accelerator.is_main_process)
+    latents = cache_latents(plan, model, run.seed, accelerator)
     text = cache_text(plan, model, run.schedule, accelerator)
     model.move_unet(device)
     plan.output_dir.mkdir(parents=True, exist_ok=True)
@@ -100,6 +103,7 @@ def start_training(plan: RunPlan) -> Path | None:
         accelerator=run.accelerator,
         schedule=run.schedule,
         loader=_build_loader(run, model, latents, text),
+        unreadable=_build_unreadable_images(run),
         optimizer_step=optimizer_step,
         before_epoch=trainable.before_epoch,
         descriptions=trainable.descriptions,
@@ -123,6 +127,7 @@ def _build_model_and_network(run: _Run, network_module: ModuleType) -> tuple[Mod
         network_module, model, settings.network, settings.optimizer, plan.resolved.values(), run.seed,
         settings.training.gradient_checkpointing,
     )  # fmt: skip
+    require_strengths(trainable.network, str(settings.network.network_module), plan.datasets)
     if settings.attention.torch_compile:
         model.compile_blocks(settings.attention.dynamo_backend)
     return model, trainable
@@ -157,8 +162,7 @@ def _require_all_processes(accelerator: Accelerator) -> None:
     Raises:
         UserError: the processes that were started do not know of each other.
     """
-    counts = [int(os.environ[name]) for name in _PROCESS_COUNTS if os.environ.get(name, "").isdecimal()]
-    started = counts[0] if counts else 1
+    started = launched_processes()
     if started != accelerator.num_processes:
         raise UserError(
             f"{started} processes were started, but each sees {accelerator.num_processes}: without GPUs, set the "
@@ -225,23 +229,29 @@ def _report_overlong_texts(plan: RunPlan, model: ModelAdapter) -> None:
             logger.warning(report)
 
 
-def _build_loader(
-    run: _Run, model: ModelAdapter, latents: dict[LatentKey, torch.Tensor] | None, text: CachedText | None
-) -> BatchLoader:
+def _build_unreadable_images(run: _Run) -> UnreadableImages:
+    used = sum(record.repeats > 0 for dataset in run.plan.datasets for record in dataset.records)
+    # the console of other processes shows errors only
+    return UnreadableImages(used, logging.WARNING if run.accelerator.is_main_process else logging.ERROR)
+
+
+def _build_loader(run: _Run, model: ModelAdapter, latents: LatentSource | None, text: CachedText | None) -> BatchLoader:
     preparer = BatchPreparer(
         datasets=run.plan.datasets,
         seed=run.seed,
         layout=run.plan.family.latents,
         tokenize=model.tokenize,
         prior_loss_weight=run.settings.loss.prior_loss_weight,
+        max_train_steps=run.counts.max_train_steps,
+        pictures=run.plan.pictures,
         cached_latents=latents,
         cached_text=None if text is None else text.lookup,
         caption_variants=None if text is None else text.variants,
+        skips_unreadable=run.settings.data.unreadable_images == "skip",
     )
     options = run.settings.loader
     settings = choose_loader(
         options.max_data_loader_n_workers,
-        options.persistent_data_loader_workers,
         cached=latents is not None,
         device=run.accelerator.device,
     )
@@ -265,7 +275,8 @@ def _build_saver(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice
         thumbnail=as_data_url(thumbnail) if thumbnail else None,
     )
     metadata = MetadataWriter(plan.resolved, plan.family, plan.datasets, facts)
-    return NetworkSaver(trainable.network, run.settings.saving, plan.output_dir, metadata, run.counts.num_epochs)
+    schedule = SaveSchedule(run.settings.saving, run.counts.num_epochs)
+    return NetworkSaver(trainable.network, schedule, plan.output_dir, metadata)
 
 
 def _origin(model: LocalModel, accelerator: Accelerator) -> ModelOrigin:

@@ -16,6 +16,10 @@ class StepCounts:
     num_epochs: int
     """the last one may be cut short"""
 
+    def steps_after(self, epochs: int) -> int:
+        """Optimizer steps that are done after so many epochs."""
+        return min(epochs * self.steps_per_epoch, self.max_train_steps)
+
 
 def count_steps(
     batches_per_epoch: int,
@@ -37,6 +41,12 @@ def count_steps(
 def epochs_between_saves(num_epochs: int, saves: int) -> int:
     """--save_n_epoch_ratio: the interval that gives about so many saves."""
     return num_epochs // saves or 1
+
+
+def multiples(every: int | None, last: int) -> range:
+    """The steps or epochs, counted from 1, at which something happens that is due after every so many; None and 0 =
+    never."""
+    return range(every, last + 1, every) if every else range(0)
 
 
 def _divide_up(count: int, by: int) -> int:

@@ -5,17 +5,18 @@ from dataclasses import dataclass, replace
 
 from accelerate import Accelerator
 
+from library.caching.content_identity import weights_fingerprint
 from library.caching.text_cache_plan import TextCachePlan, plan_text_cache
-from library.caching.text_encoder_identity import settings_key, weights_fingerprint
+from library.caching.text_encoder_identity import settings_key
 from library.caching.text_encoder_outputs import CaptionEncoder, bytes_per_caption, encode_in_memory
 from library.caching.text_outputs_on_disk import encode_on_disk
 from library.dataset.batch_preparation import EncodedCaptions
-from library.dataset.exposed_captions import captions_of_run
 from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
 from library.models.adapter import ModelAdapter
 from library.training.batch_schedule import BatchSchedule
 from library.training.model_setup import CPU, dtype_of, free_device_memory
 from library.training.preflight import RunPlan, cache_folder
+from library.training.process_group import processes_of
 
 logger = logging.getLogger(__name__)
 
@@ -47,17 +48,17 @@ def cache_text(
     everyone = range(schedule.num_processes)
     cache_plan = plan_text_cache(
         list(schedule.of_run(everyone)),
-        plan.datasets,
-        schedule.seed,
+        schedule.captions,
         bytes_per_caption(empty_caption),
         cache.text_encoder_cache_budget,
     )
-    logger.log(logging.INFO if cache_plan.variants is None else logging.WARNING, cache_plan.report)
+    variants = cache_plan.exposed.variants
+    logger.log(logging.INFO if variants is None else logging.WARNING, cache_plan.report)
     lookup = _encode_all(plan, model, encoder, cache_plan, schedule, accelerator)
     if not plan.resolved.settings.memory.highvram:
         model.move_text_encoders(CPU)
         free_device_memory(device)
-    return CachedText(lookup, cache_plan.variants)
+    return CachedText(lookup, variants)
 
 
 def _encoder(model: ModelAdapter, accelerator: Accelerator) -> CaptionEncoder:
@@ -81,16 +82,14 @@ def _encode_all(
     if not plan.resolved.settings.cache.cache_text_encoder_outputs_to_disk:
         # each process keeps what its own batches need
         mine = schedule.of_run([accelerator.process_index])
-        captions = captions_of_run(mine, plan.datasets, schedule.seed, cache_plan.variants)
-        return encode_in_memory(encoder, captions).conditioning
+        return encode_in_memory(encoder, cache_plan.exposed.of_run(mine)).conditioning
     folder = cache_folder(plan.resolved, plan.datasets) / "text_encoder_outputs" / _key(plan, model)
     return encode_on_disk(
         encoder,
         cache_plan.captions,
         folder,
-        accelerator.process_index,
-        accelerator.num_processes,
-        accelerator.wait_for_everyone,
+        processes_of(accelerator),
+        is_trusted=plan.resolved.settings.cache.skip_cache_check,
     ).conditioning
 
 

@@ -3,7 +3,9 @@
 import logging
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -19,6 +21,7 @@ from library.training.preview_schedule import PreviewSchedule
 from library.training.saving import NetworkSaver
 from library.training.step_counts import StepCounts
 from library.training.tracking import step_values
+from library.training.unreadable_images import UnreadableImages
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +33,7 @@ class Trainer:
     accelerator: Accelerator
     schedule: BatchSchedule
     loader: BatchLoader
+    unreadable: UnreadableImages
     optimizer_step: OptimizerStep
     before_epoch: Callable[[], None]
     """What the network wants to be told."""
@@ -52,21 +56,23 @@ class Trainer:
 
     def train(self) -> Path | None:
         """Trains to the end. Returns the final file, on the main process."""
-        self.previews.at_first()
-        with self._bar:
+        with self._bar, self._batches() as batches:
+            self.previews.at_first()
             for epoch in range(self.counts.num_epochs):
                 self.before_epoch()
                 self._bar.set_description(f"epoch {epoch + 1}/{self.counts.num_epochs}")
-                for window in accumulation_windows(self._load(epoch), self.counts.accumulation):
+                of_epoch = islice(batches, self.counts.batches_per_process)
+                for window in accumulation_windows(of_epoch, self.counts.accumulation):
                     self._after_step(self.optimizer_step.run(window), epoch)
-                    if self._step >= self.counts.max_train_steps:
-                        break
                 self._after_epoch(epoch)
         return self._finish()
 
-    def _load(self, epoch: int) -> Iterator[TrainingBatch]:
-        """This process's batches of an epoch."""
-        return self.loader.load(self.schedule.of_epoch(epoch, self.accelerator.process_index))
+    @contextmanager
+    def _batches(self) -> Iterator[Iterator[TrainingBatch]]:
+        """This process's batches of the whole run, so that an epoch's first ones are ready when the last one ends."""
+        with self.loader.load(self.schedule.of_run([self.accelerator.process_index])) as batches:
+            yield self.unreadable.watch(batches)
+        self.unreadable.summarize()
 
     def _after_step(self, result: StepResult, finished_epochs: int) -> None:
         self._step += 1

@@ -44,6 +44,7 @@ def encoder_of(model: StandInEncoder, batch_size: int = 4) -> CaptionEncoder:
 
 def look_up(stores: Sequence[Any], captions: Sequence[str], queue: Any) -> None:
     """Runs in another process, and sends back what each store has for the captions."""
+    torch.set_num_threads(1)  # the threads that the test process may have started did not come along
     for outputs in stores:
         text = outputs.conditioning(captions)
         queue.put((text.hidden_states.numpy(), text.pooled.numpy()))

@@ -3,7 +3,7 @@
 import pytest
 
 from library.caching.text_cache_plan import budget_for, captions_within, plan_text_cache
-from library.dataset.exposed_captions import captions_of_run
+from library.dataset.exposed_captions import ExposedCaptions
 from tests.dataset.planned_runs import SEED, batches_of_run, dataset_of
 
 SDXL_FLOAT32 = (77 * 2048 + 1280) * 4
@@ -12,7 +12,11 @@ CAPTIONS = [f"image {image}, " + ", ".join(f"tag {tag}" for tag in range(8)) for
 
 
 def plan(budget, dataset, epochs=4, bytes_each=MIB):
-    return plan_text_cache(batches_of_run(dataset, epochs), [dataset], SEED, bytes_each, budget)
+    return plan_text_cache(batches_of_run(dataset, epochs), exposed(dataset), bytes_each, budget)
+
+
+def exposed(dataset, variants=None) -> ExposedCaptions:
+    return ExposedCaptions((dataset,), SEED, 100, variants)
 
 
 @pytest.mark.parametrize(
@@ -34,16 +38,16 @@ def test_the_budget_that_is_recommended_is_enough_and_not_much_more(captions, by
 def test_all_captions_fit():
     dataset = dataset_of(CAPTIONS, shuffle_caption=True)
     planned = plan(1, dataset)
-    assert planned.variants is None
-    assert list(planned.captions) == captions_of_run(batches_of_run(dataset, 4), [dataset], SEED)
+    assert planned.exposed == exposed(dataset)
+    assert list(planned.captions) == exposed(dataset).of_run(batches_of_run(dataset, 4))
     assert planned.report == "24 distinct captions in this run, all encoded once (24.0 MiB)"
 
 
 def test_the_budget_limits_the_variants():
     dataset = dataset_of(CAPTIONS, shuffle_caption=True)
     planned = plan(20 / 1024, dataset)
-    assert planned.variants == 3
-    assert list(planned.captions) == captions_of_run(batches_of_run(dataset, 4), [dataset], SEED, 3)
+    assert planned.exposed == exposed(dataset, variants=3)
+    assert list(planned.captions) == exposed(dataset, 3).of_run(batches_of_run(dataset, 4))
     assert planned.report == (
         "this run would use 24 distinct captions, and --text_encoder_cache_budget 0.0195312 holds 20: each image uses "
         "3 caption variants in turn (18 captions, 18.0 MiB); raise --text_encoder_cache_budget to 0.03 for all"
@@ -52,7 +56,7 @@ def test_the_budget_limits_the_variants():
 
 def test_one_variant_is_used_even_if_it_does_not_fit():
     planned = plan(0.001, dataset_of(CAPTIONS, shuffle_caption=True), bytes_each=2**30)
-    assert planned.variants == 1
+    assert planned.exposed.variants == 1
     assert len(planned.captions) == 6
     assert planned.report == (
         "this run would use 24 distinct captions, and --text_encoder_cache_budget 0.001 holds 0: each image uses "
@@ -63,5 +67,5 @@ def test_one_variant_is_used_even_if_it_does_not_fit():
 
 def test_captions_that_never_vary_are_not_limited_by_repeats():
     planned = plan(6 / 1024, dataset_of(CAPTIONS, repeats=100))
-    assert planned.variants is None
+    assert planned.exposed.variants is None
     assert len(planned.captions) == 6

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from library.caching import text_output_files, text_outputs_on_disk
+from library.caching import packed_files, text_outputs_on_disk
+from library.caching.packed_files import open_packed
+from library.caching.shared_work import Processes
 from library.caching.text_outputs_on_disk import CAPTIONS_PER_FILE, OutputsOnDisk, encode_on_disk
 from library.errors import UserError
 from tests.caching.stand_in_encoder import StandInEncoder, assert_same, encoder_of, tokenize
@@ -17,10 +19,14 @@ from tests.caching.stand_in_encoder import StandInEncoder, assert_same, encoder_
 CAPTIONS = [f"caption {number}" for number in range(CAPTIONS_PER_FILE + 12)]
 
 
-def encode(folder, captions=CAPTIONS, model=None, **processes):
+def encode(folder, captions=CAPTIONS, model=None, **options):
     model = model or StandInEncoder()
-    outputs = encode_on_disk(encoder_of(model), captions, folder, **processes)
+    outputs = encode_on_disk(encoder_of(model), captions, folder, **options)
     return outputs, model
+
+
+def keys_in(file):
+    return open_packed(file).metadata["captions"].split()
 
 
 def files_in(folder):
@@ -51,7 +57,7 @@ def test_new_captions_are_added(tmp_path):
 
 def test_files_fill_up_as_encoding_goes_on(tmp_path):
     encode(tmp_path)
-    assert [len(text_output_files.open_outputs(file)[0]) for file in files_in(tmp_path)] == [CAPTIONS_PER_FILE, 12]
+    assert [len(keys_in(file)) for file in files_in(tmp_path)] == [CAPTIONS_PER_FILE, 12]
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path):
@@ -91,8 +97,7 @@ def _flip_a_bit(file):
 
 
 def _rename_a_caption(file):
-    keys = text_output_files.open_outputs(file)[0]
-    swapped = file.read_bytes().replace(keys[0].encode(), b"0" * 32)
+    swapped = file.read_bytes().replace(keys_in(file)[0].encode(), b"0" * 32)
     file.write_bytes(swapped)
 
 
@@ -127,7 +132,7 @@ def test_files_that_cannot_be_read_for_now_are_kept(tmp_path, monkeypatch):
         def refuse(*arguments, **keywords):
             raise OSError(24, "Too many open files")
 
-        trouble.setattr(text_output_files, "safe_open", refuse)
+        trouble.setattr(packed_files, "safe_open", refuse)
         outputs = OutputsOnDisk(tmp_path, CAPTIONS[:4])
         assert len(outputs.missing()) == 4
     assert_holds(OutputsOnDisk(tmp_path, CAPTIONS[:4]), CAPTIONS[:4])
@@ -158,7 +163,8 @@ def test_an_empty_share_writes_nothing(tmp_path):
 
 
 def _run_process(folder, captions, rank, num_processes, barrier, results):
-    outputs, model = encode(folder, captions, process=rank, num_processes=num_processes, wait_for_everyone=barrier.wait)
+    torch.set_num_threads(1)  # the threads that the test process may have started did not come along
+    outputs, model = encode(folder, captions, processes=Processes(rank, num_processes, barrier.wait))
     outputs.conditioning(captions)
     results.put((rank, sorted(set(model.encoded)), outputs.missing()))
 
@@ -218,7 +224,7 @@ def test_a_read_only_folder_is_enough_when_nothing_is_missing(tmp_path, monkeypa
     def refuse(*arguments, **keywords):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(text_outputs_on_disk, "write_outputs", refuse)
+    monkeypatch.setattr(text_outputs_on_disk, "write_packed", refuse)
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert_holds(encode(tmp_path)[0], CAPTIONS)
 
@@ -243,14 +249,14 @@ def test_a_disk_that_becomes_full_is_reported_and_leaves_nothing_half_written(tm
     def fail(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(text_output_files.Path, "write_bytes", fail)
+    monkeypatch.setattr(Path, "write_bytes", fail)
     with pytest.raises(UserError, match=r"cannot be written: No space left on device"):
         encode(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_loses_what_is_written_is_reported(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_outputs_on_disk, "write_outputs", lambda *arguments: None)
+    monkeypatch.setattr(text_outputs_on_disk, "write_packed", lambda *arguments: None)
     with pytest.raises(UserError, match="just written are not there"):
         encode(tmp_path)
 

@@ -1,250 +1,106 @@
-"""Reading pictures of all kinds, upright, in RGB, on white."""
+"""Finding image files, and telling what those are that are none."""
 
-import io
-
-import numpy as np
 import pytest
 from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from library.dataset.image_files import (
     IMAGE_EXTENSIONS,
+    MISSING_PLUG_INS,
     UnreadableImageError,
     find_images,
-    find_other_pictures,
-    read_image,
-    read_image_size,
+    find_pictures,
 )
-
-COLOURS = np.array([[[200, 30, 40], [10, 220, 60]], [[0, 0, 255], [90, 90, 90]], [[255, 255, 0], [1, 2, 3]]], np.uint8)
-AVIF = ["AVIF"] if ".avif" in IMAGE_EXTENSIONS else []
+from library.dataset.image_headers import read_image_header
 
 
-def picture() -> Image.Image:
-    """2 wide, 3 high"""
-    return Image.fromarray(COLOURS)
-
-
-@pytest.mark.parametrize("extension", ["png", "bmp", "webp"])
-def test_lossless_formats(tmp_path, extension):
-    path = tmp_path / f"bild ä.{extension}"
-    picture().save(path, lossless=True)
-    size = read_image_size(path)
-    assert (size.width, size.height) == (2, 3)
-    np.testing.assert_array_equal(read_image(path), COLOURS)
-
-
-@pytest.mark.parametrize(
-    ("orientation", "expected"),
-    [
-        (1, COLOURS),
-        (2, COLOURS[:, ::-1]),
-        (3, COLOURS[::-1, ::-1]),
-        (6, np.rot90(COLOURS, -1)),
-        (8, np.rot90(COLOURS, 1)),
-    ],
-)
-def test_camera_orientation_is_applied(tmp_path, orientation, expected):
-    path = tmp_path / "photo.png"
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    picture().save(path, exif=exif)
-    size = read_image_size(path)
-    assert (size.height, size.width) == expected.shape[:2]
-    np.testing.assert_array_equal(read_image(path), expected)
-
-
-def raw_profile(orientation: int) -> str:
-    """How ImageMagick stores EXIF data in a PNG text."""
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    content = exif.tobytes()
-    return f"\nexif\n{len(content):8}\n{content.hex()}\n"
-
-
-XMP = '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
-
-
-def behind_the_pixels(content: bytes) -> bytes:
-    """A PNG file with its texts moved to where some programs write them."""
-    parts, place = [], 8
-    while place < len(content):
-        end = place + 12 + int.from_bytes(content[place : place + 4], "big")
-        parts.append(content[place:end])
-        place = end
-    texts = [part for part in parts if part[4:8] in (b"tEXt", b"zTXt", b"iTXt")]
-    others = [part for part in parts if part not in texts]
-    assert len(texts) == 1
-    return content[:8] + b"".join(others[:-1] + texts + others[-1:])
-
-
-@pytest.mark.parametrize("move", [bytes, behind_the_pixels])
-@pytest.mark.parametrize(
-    ("keyword", "text", "compressed"),
-    [
-        ("XML:com.adobe.xmp", XMP, False),
-        ("XML:com.adobe.xmp", XMP, True),
-        ("Raw profile type exif", raw_profile(6), False),
-        ("Raw profile type exif", raw_profile(6), True),
-    ],
-)
-def test_orientation_in_texts_of_a_png(tmp_path, keyword, text, compressed, move):
-    path = tmp_path / "photo.png"
-    texts = PngInfo()
-    (texts.add_itxt if keyword.startswith("XML") else texts.add_text)(keyword, text, zip=compressed)
-    picture().save(path, pnginfo=texts)
-    path.write_bytes(move(path.read_bytes()))
-    size = read_image_size(path)
-    assert (size.width, size.height) == (3, 2)
-    np.testing.assert_array_equal(read_image(path), np.rot90(COLOURS, -1))
-
-
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "MPO", "WEBP", "TIFF", *AVIF])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_header_and_pixels_agree_about_the_size(tmp_path, image_format, orientation):
-    """Whatever the format behind the extension, and although Pillow turns TIFFs by itself."""
-    path = tmp_path / "photo.png"
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    frames = {"save_all": True, "append_images": [Image.new("RGB", (16, 48))]} if image_format == "MPO" else {}
-    Image.new("RGB", (16, 48)).save(path, image_format, exif=exif.tobytes(), **frames)
-    size = read_image_size(path)
-    assert (size.width, size.height) == ((48, 16) if orientation >= 5 else (16, 48))
-    assert read_image(path).shape == (size.height, size.width, 3)
-
-
-@pytest.mark.parametrize("exif", [b"Exif\0\0no camera data", b"Exif\0\0MM\0\x2a\0\0\0\x08\0\x05"])
-def test_broken_camera_data_do_not_matter(tmp_path, exif):
-    for image_format in ("JPEG", "PNG", "WEBP"):
-        path = tmp_path / f"photo.{image_format}"
-        picture().save(path, image_format, exif=exif)
-        size = read_image_size(path)
-        assert (size.width, size.height) == (2, 3)
-        assert read_image(path).shape == (3, 2, 3)
-
-
-@pytest.mark.parametrize(("keyword", "text"), [("Raw profile type exif", "\nexif\n 4\nzzzz\n"), ("xmp", "text")])
-def test_broken_camera_data_in_texts_do_not_matter(tmp_path, keyword, text):
-    texts = PngInfo()
-    texts.add_text(keyword, text)
-    picture().save(tmp_path / "photo.png", pnginfo=texts)
-    assert read_image_size(tmp_path / "photo.png").width == 2
-    np.testing.assert_array_equal(read_image(tmp_path / "photo.png"), COLOURS)
-
-
-def test_transparent_parts_become_white(tmp_path):
-    path = tmp_path / "picture.png"
-    alpha = Image.fromarray(np.array([[0, 255], [255, 255], [255, 0]], np.uint8))
-    with_alpha = picture()
-    with_alpha.putalpha(alpha)
-    with_alpha.save(path)
-    expected = COLOURS.copy()
-    expected[0, 0] = expected[2, 1] = 255
-    np.testing.assert_array_equal(read_image(path), expected)
-
-
-def test_transparent_palette_colour_becomes_white(tmp_path):
-    path = tmp_path / "picture.png"
-    palette = Image.new("P", (2, 1))
-    palette.putpalette([10, 20, 30, 40, 50, 60])
-    palette.putpixel((1, 0), 1)
-    palette.save(path, transparency=1)
-    np.testing.assert_array_equal(read_image(path), [[[10, 20, 30], [255, 255, 255]]])
-
-
-def test_gray_and_cmyk(tmp_path):
-    Image.new("L", (2, 1), 77).save(tmp_path / "gray.png")
-    Image.new("CMYK", (8, 8), (0, 0, 0, 0)).save(tmp_path / "print.jpg")
-    assert read_image(tmp_path / "gray.png").tolist() == [[[77, 77, 77]] * 2]
-    assert (read_image(tmp_path / "print.jpg") >= 250).all()
-
-
-DEEP = np.array([[0, 128 * 257, 200 * 257 + 100], [257, 65535, 20]], np.uint16)
-IN_8_BITS = [[0, 128, 200], [1, 255, 0]]
-
-
-def test_16_bit_grey_is_scaled(tmp_path):
-    path = tmp_path / "grey.png"
-    Image.fromarray(DEEP).save(path)
-    assert (read_image_size(path).width, read_image_size(path).height) == (3, 2)
-    np.testing.assert_array_equal(read_image(path), np.stack([IN_8_BITS] * 3, axis=-1))
-
-
-def test_the_transparent_value_of_16_bit_grey_becomes_white(tmp_path):
-    path = tmp_path / "grey.png"
-    Image.fromarray(DEEP).save(path, transparency=128 * 257)
-    assert read_image(path)[..., 0].tolist() == [[0, 255, 200], [1, 255, 0]]
-
-
-def test_32_bit_whole_numbers_are_read_if_they_fit_into_16_bits(tmp_path):
-    path = tmp_path / "grey.png"
-    Image.fromarray(DEEP.astype(np.int32)).save(path, "TIFF")
-    assert read_image(path)[..., 0].tolist() == IN_8_BITS
-    Image.fromarray(DEEP.astype(np.int32) + 1).save(path, "TIFF")
-    with pytest.raises(UnreadableImageError, match="do not fit into 16 bits"):
-        read_image(path)
-
-
-def test_floating_point_pixels_are_refused_by_the_header(tmp_path):
-    path = tmp_path / "grey.png"
-    Image.new("F", (2, 2), 0.5).save(path, "TIFF")
-    for read in (read_image_size, read_image):
-        with pytest.raises(UnreadableImageError, match="floating-point numbers; save it with 8 bits"):
-            read(path)
-
-
-def encoded(image_format: str) -> bytes:
-    buffer = io.BytesIO()
-    Image.effect_noise((64, 64), 90).convert("RGB").save(buffer, image_format)
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP", "BMP", *AVIF])
-@pytest.mark.parametrize("share", [0.3, 0.9])
-def test_truncated_files_are_noticed_by_their_headers_and_ends(tmp_path, image_format, share):
-    path = tmp_path / "picture.png"
-    content = encoded(image_format)
-    path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UnreadableImageError):
-        read_image_size(path)
-    with pytest.raises(UnreadableImageError):
-        read_image(path)
-
-
-def test_a_photo_with_a_film_behind_it_is_whole(tmp_path):
-    path = tmp_path / "motion photo.jpg"
-    path.write_bytes(encoded("JPEG") + bytes(20_000))
-    assert read_image_size(path).width == 64
-    assert read_image(path).shape == (64, 64, 3)
-
-
-@pytest.mark.parametrize("image_format", ["PNG", "JPEG", "WEBP"])
-def test_wrong_extensions_do_not_matter(tmp_path, image_format):
-    path = tmp_path / "picture.png"
-    path.write_bytes(encoded(image_format))
-    size = read_image_size(path)
-    assert (size.width, size.height) == (64, 64)
-
-
-def test_files_that_are_no_images(tmp_path):
-    (tmp_path / "empty.png").write_bytes(b"")
-    (tmp_path / "text.png").write_text("not a picture")
-    for name, reason in (("empty.png", "not an image"), ("text.png", "not an image"), ("gone.png", "No such file")):
-        with pytest.raises(UnreadableImageError, match=reason):
-            read_image_size(tmp_path / name)
+def names_of(paths, folder) -> list[str]:
+    return [path.relative_to(folder).as_posix() for path in paths]
 
 
 def test_finding_images(tmp_path):
-    names = ("b.PNG", "a.jpeg", "c.Webp", "._a.jpeg", ".hidden.png", "notes.txt", "d.gif", "e.bmp", "f.jfif", "g.HEIC")
+    names = ("b.PNG", "a.jpeg", "c.Webp", "._a.jpeg", ".hidden.png", "notes.txt", "d.Gif", "e.bmp", "f.jfif", "g.TIF")
     for name in names:
         (tmp_path / name).write_bytes(b"")
     for folder in ("inner", "folder.png"):
         (tmp_path / folder).mkdir()
     (tmp_path / "inner" / "f.png").write_bytes(b"")
-    assert [path.name for path in find_images(tmp_path)] == ["a.jpeg", "b.PNG", "c.Webp", "e.bmp", "f.jfif"]
-    assert [path.name for path in find_other_pictures(tmp_path)] == ["d.gif", "g.HEIC"]
+    found = ["a.jpeg", "b.PNG", "c.Webp", "d.Gif", "e.bmp", "f.jfif", "g.TIF"]
+    assert names_of(find_images(tmp_path), tmp_path) == found
 
 
-def test_every_extension_is_either_read_or_reported(tmp_path):
-    (tmp_path / "a.avif").write_bytes(b"")
-    assert len(find_images(tmp_path)) + len(find_other_pictures(tmp_path)) == 1
+def test_searching_the_folders_inside(tmp_path):
+    for name in ("a.png", "inner ä/deep/b.png", "inner ä/c.txt", ".cache/d.png", "z.png/e.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "inner ä" / "round in circles").symlink_to(tmp_path, target_is_directory=True)
+    assert names_of(find_images(tmp_path), tmp_path) == ["a.png"]
+    assert names_of(find_images(tmp_path, recursive=True), tmp_path) == ["a.png", "inner ä/deep/b.png", "z.png/e.png"]
+
+
+def test_linked_folders_are_searched(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "a.png").write_bytes(b"")
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    assert names_of(find_images(images, recursive=True), images) == ["link/a.png"]
+
+
+def test_a_missing_folder_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        find_images(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("extension", [".avif", ".jxl", ".heic", ".heif"])
+def test_every_extension_is_either_read_or_reported(tmp_path, extension):
+    (tmp_path / f"a{extension.upper()}").write_bytes(b"")
+    assert len(find_images(tmp_path)) + len(find_pictures(tmp_path).unsupported) == 1
+    assert (extension in IMAGE_EXTENSIONS) != (extension in MISSING_PLUG_INS)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (bytes(3000), "the file begins with zeros only, as after a crash while it was written"),
+        (b"not a picture", "it is not an image, or of a kind that cannot be read"),
+        (b"\xef\xbb\xbf\n<!DOCTYPE HTML><html>", "it is a web page, not an image"),
+        (b"<?xml version='1.0'?>\n<svg>", "it is a vector drawing (SVG), not an image"),
+        (b"PK\3\4rest", "it is an archive, not an image"),
+        (b"RIFF\1\2\3\4AVI LIST", "it is a film, not an image"),
+        (b"\0\0\0\x20ftypisom", "it is a film, not an image"),
+        (b"\0\0\0\x20ftypheic", "it is a HEIC picture; save it as PNG, or install pillow-heif and name it .heic"),
+        (b"\xff\x0a\1", "it is a JPEG XL picture; save it as PNG, or install pillow-jxl-plugin and name it .jxl"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "it is a Git LFS pointer; fetch the file itself with 'git lfs pull'",
+        ),
+    ],
+)
+def test_what_a_file_is_instead_of_an_image(tmp_path, content, reason):
+    path = tmp_path / "picture.png"
+    path.write_bytes(content)
+    with pytest.raises(UnreadableImageError) as caught:
+        read_image_header(path)
+    assert str(caught.value) == reason
+
+
+def test_files_that_cannot_be_opened(tmp_path):
+    (tmp_path / "link.png").symlink_to(tmp_path / "gone.png")
+    for name, reason in (("gone.png", "No such file or directory"), ("link.png", "a link to a file that does not")):
+        with pytest.raises(UnreadableImageError, match=reason):
+            read_image_header(tmp_path / name)
+    with pytest.raises(UnreadableImageError, match="directory"):
+        read_image_header(tmp_path)
+
+
+def test_large_pictures_are_read_without_a_warning(tmp_path, recwarn, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    for side, fits in ((40, True), (50, False)):
+        path = tmp_path / "picture.png"
+        Image.new("RGB", (side, side)).save(path)
+        if fits:
+            assert read_image_header(path).size == (side, side)
+        else:
+            with pytest.raises(UnreadableImageError, match="more than 2,000 pixels, or is damaged; make it smaller"):
+                read_image_header(path)

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 
 from library.dataset.batch_plan import batches_of_epoch
-from library.dataset.batch_preparation import BatchPreparer, LatentKey
+from library.dataset.batch_preparation import BatchPreparer
+from library.dataset.cached_latents import CachedLatents, LatentKey
 from library.dataset.findings import Findings
 from library.dataset.folder_convention import find_folders
-from library.dataset.loading import BatchLoader, LoaderSettings, choose_loader
+from library.dataset.loading import BatchLoader, LoaderSettings
+from library.dataset.picture_files import FilePictures
 from library.dataset.scan import scan_dataset
 from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
 from library.diffusion.latents import LatentLayout
@@ -34,7 +36,7 @@ def preparer_of(train_data_dir, batch_size=2, seed=5, **rules) -> BatchPreparer:
         subsets=(subset,),
     )  # fmt: skip
     dataset = scan_dataset(0, settings, Findings())
-    return BatchPreparer((dataset,), seed, LAYOUT, tokenize, prior_loss_weight=1.0)
+    return BatchPreparer((dataset,), seed, LAYOUT, tokenize, prior_loss_weight=1.0, pictures=FilePictures())
 
 
 def by_exposure(preparer: BatchPreparer, batches, planned):
@@ -48,7 +50,7 @@ def by_exposure(preparer: BatchPreparer, batches, planned):
                 batch.tokens.ids[0][row],
                 draws.noise[row],
                 draws.offset[row],
-                draws.posterior[row],
+                None if draws.posterior is None else draws.posterior[row],
                 draws.timestep[row],
                 batch.pixels[row] if batch.pixels is not None else batch.latents[row],
                 batch.sizes[row],
@@ -66,8 +68,8 @@ def assert_same(first, second):
 
 def prepared(preparer: BatchPreparer, epoch=0, workers=0):
     planned = batches_of_epoch(preparer.datasets, preparer.seed, epoch)
-    loader = BatchLoader(preparer, LoaderSettings(workers, persistent=False, pin_memory=False))
-    return by_exposure(preparer, loader.load(planned), planned)
+    with BatchLoader(preparer, LoaderSettings(workers, pin_memory=False)).load(planned) as batches:
+        return by_exposure(preparer, batches, planned)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -123,19 +125,32 @@ def test_flipping_mirrors_about_half_of_the_exposures(train_data_dir):
     assert 0.3 < sum(mirrored) / len(mirrored) < 0.7
 
 
+class Cache:
+    """Hands out what it was given, as samples."""
+
+    def __init__(self, latents):
+        self.latents = latents
+
+    def fetch(self, pictures, shape):
+        found = torch.stack([self.latents[key] for key in pictures])
+        assert found.shape[1:] == shape
+        return CachedLatents(found, deviations=None, masks=None, missing=())
+
+
 def test_cached_latents_are_found_by_image_and_flip(train_data_dir):
     preparer = preparer_of(train_data_dir, flip_aug=True)
     records = preparer.datasets[0].records
     shape = {record.image_id: LAYOUT.shape(record.placement.bucket) for record in records}
     cache = {LatentKey(name, flip): torch.full(size, 10 * n + flip) for n, (name, size) in enumerate(shape.items()) for flip in (False, True)}  # fmt: skip  # noqa: E501
     with_pixels = prepared(preparer)
-    with_latents = prepared(replace(preparer, cached_latents=cache))
+    with_latents = prepared(replace(preparer, cached_latents=Cache(cache)))
     plain = prepared(preparer_of(train_data_dir))
     for (image, exposure), parts in with_latents.items():
         mirrored = not torch.equal(with_pixels[image, exposure][6], plain[image, exposure][6])
         expected = 10 * list(shape).index(image) + mirrored
         assert (parts[6] == expected).all()
         assert torch.equal(parts[2], with_pixels[image, exposure][2])
+        assert parts[4] is None, "nothing is left to draw"
 
 
 def test_sizes_are_those_of_the_picture_as_it_is(tmp_path):
@@ -152,7 +167,7 @@ def test_sizes_are_those_of_the_picture_as_it_is(tmp_path):
     placements = {record.path.stem: record.placement for record in dataset.records}
     found = {}
     for planned in batches_of_epoch([dataset], 1, 0):
-        batch = BatchPreparer((dataset,), 1, LAYOUT, tokenize, prior_loss_weight=1.0).prepare(planned)
+        batch = BatchPreparer((dataset,), 1, LAYOUT, tokenize, 1.0, FilePictures()).prepare(planned)
         assert batch.sizes.dtype == torch.int64
         assert batch.sizes.shape == (1, 6)
         found.setdefault(planned.exposures[0].record.path.stem, set()).add(tuple(batch.sizes[0].tolist()))
@@ -208,24 +223,14 @@ def test_regularisation_images_weigh_less(tmp_path):
         SubsetSettings(image_dir=tmp_path / name, class_tokens="x", is_reg=name == "reg") for name in ("train", "reg")
     )
     dataset = scan_dataset(0, DatasetSettings(resolution=(64, 64), batch_size=2, subsets=subsets), Findings())
-    preparer = BatchPreparer((dataset,), 1, LAYOUT, tokenize, prior_loss_weight=0.25)
+    preparer = BatchPreparer((dataset,), 1, LAYOUT, tokenize, prior_loss_weight=0.25, pictures=FilePictures())
     (planned,) = batches_of_epoch([dataset], 1, 0)
     batch = preparer.prepare(planned)
     assert dict(zip(batch.image_ids, batch.loss_weights.tolist(), strict=True)) == {"0/0/a.png": 1.0, "0/1/a.png": 0.25}
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_damaged_image_is_an_error_that_names_it(train_data_dir, workers):
-    preparer = preparer_of(train_data_dir)
-    planned = batches_of_epoch(preparer.datasets, 5, 0)
-    (train_data_dir / "3_sks cat" / "image 2.png").write_bytes(b"\x89PNG\r\n\x1a\nIEND")
-    loader = BatchLoader(preparer, LoaderSettings(workers, persistent=False, pin_memory=False))
-    with pytest.raises(UserError, match=r"image 2\.png.*replace or remove it"):
-        list(loader.load(planned))
-
-
 def test_an_image_that_has_changed_its_size_is_an_error_that_names_it(train_data_dir):
-    preparer = preparer_of(train_data_dir)
+    preparer = replace(preparer_of(train_data_dir), skips_unreadable=False)
     planned = batches_of_epoch(preparer.datasets, 5, 0)
     Image.new("RGB", (72, 80)).save(train_data_dir / "3_sks cat" / "image 4.png")
     with pytest.raises(UserError, match=r"image 4\.png': it is 72x80 now, but was 80x72"):
@@ -233,33 +238,8 @@ def test_an_image_that_has_changed_its_size_is_an_error_that_names_it(train_data
             preparer.prepare(batch)
 
 
-def test_persistent_workers_serve_several_epochs(train_data_dir):
-    preparer = preparer_of(train_data_dir)
-    loader = BatchLoader(preparer, LoaderSettings(1, persistent=True, pin_memory=False))
-    for epoch in (0, 1):
-        planned = batches_of_epoch(preparer.datasets, 5, epoch)
-        assert_same(by_exposure(preparer, loader.load(planned), planned), prepared(preparer, epoch))
-
-
-def test_a_loader_that_is_left_early_ends(train_data_dir):
-    preparer = preparer_of(train_data_dir, batch_size=1)
-    batches = BatchLoader(preparer, LoaderSettings(0, False, False)).load(batches_of_epoch(preparer.datasets, 5, 0))
-    next(batches)
-    batches.close()
-
-
 def test_the_preparer_can_be_sent_to_a_process(train_data_dir):
     preparer = preparer_of(train_data_dir)
     planned = batches_of_epoch(preparer.datasets, 5, 0)
     copy = pickle.loads(pickle.dumps(preparer))
     assert torch.equal(copy.prepare(planned[0]).draws.noise, preparer.prepare(planned[0]).draws.noise)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "cached", "expected"), [(0, False, 0), (1, False, 1), (8, True, 0), (1000, False, None)]
-)
-def test_choice_of_workers(wanted, cached, expected):
-    settings = choose_loader(wanted, persistent=True, cached=cached, device=torch.device("cpu"))
-    assert settings.num_workers == expected if expected is not None else settings.num_workers < 1000
-    assert settings.persistent == (settings.num_workers > 0)
-    assert not settings.pin_memory

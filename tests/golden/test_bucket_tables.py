@@ -1,10 +1,6 @@
-"""buckets.json and resize_crop: which size an image is trained at, and the pixels that result."""
+"""buckets.json: which size an image is trained at."""
 
-import base64
-
-import numpy as np
 import pytest
-import torch
 
 from library.dataset.aspect_buckets import (
     Placement,
@@ -13,13 +9,9 @@ from library.dataset.aspect_buckets import (
     place_without_upscaling,
     predefined_buckets,
 )
-from library.dataset.image_files import read_image, read_image_size
-from library.dataset.image_resizing import resize_and_crop
-from tests.golden.tables import numbered, table, tensors
+from tests.golden.tables import numbered, table
 
 BUCKETS = table("buckets")
-RESIZE = table("resize_crop")
-PIXELS = tensors("resize_crop")
 
 
 def rule_of(setting):
@@ -54,24 +46,3 @@ def test_images_smaller_than_a_step_have_no_placement():
     settings = {setting["name"]: setting for setting in BUCKETS["settings"]}
     for case in BUCKETS["reference_faults"]["zero_size_buckets"]:
         assert rule_of(settings[case["setting"]])((case["width"], case["height"])) is None
-
-
-def available_pictures():
-    return [case for case in RESIZE["cases"] if case["interpolation"] is None and case["mode"] != "alpha"]
-
-
-@pytest.mark.parametrize(("name", "case"), numbered(available_pictures(), "name"))
-def test_pixels(name, case, tmp_path):
-    file = tmp_path / "picture.png"
-    file.write_bytes(base64.b64decode(case["png"]))
-    size = read_image_size(file)
-    assert [size.width, size.height] == case["size"]
-    placement = Placement(tuple(case["bucket"]), tuple(case["resized"]), tuple(case["crop"]))
-    found = torch.from_numpy(np.ascontiguousarray(resize_and_crop(read_image(file), placement)))
-    difference = (found.int() - PIXELS[name].int()).abs()
-    assert difference.max() <= 2
-    assert (difference > 1).float().mean() < 0.001
-
-
-def test_there_are_pictures():
-    assert len(available_pictures()) >= 4

@@ -9,6 +9,7 @@ from library.dataset.findings import Findings
 from library.dataset.folder_convention import parse_folder_name
 from library.dataset.regularisation import regularisation_repeats
 from library.dataset.scan import scan_dataset
+from library.dataset.validation_split import num_held_out
 from library.metadata.dataset_metadata import tag_frequency
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 from library.options.schema import all_options
@@ -33,9 +34,8 @@ def scan_files(folder: Path, files, options):
             path.write_text(text, encoding="utf-8")
         elif path.suffix.lower() != ".gif":
             Image.new("RGB", (64, 64)).save(path)
-    values = dict(options)
-    if "caption_extension" in values:
-        values["caption_extension"] = all_options()["caption_extension"].parse_text(values["caption_extension"])
+    values = {"caption_extension": ".caption", **options}  # the reference's default; here, .txt is then found, too
+    values["caption_extension"] = all_options()["caption_extension"].parse_text(values["caption_extension"])
     subset = SubsetSettings(image_dir=folder, **values)
     findings = Findings()
     dataset = scan_dataset(0, DatasetSettings(resolution=(64, 64), subsets=(subset,)), findings)
@@ -68,6 +68,19 @@ def test_regularisation_repeats(name, case):
     assert sum(own) == case["num_reg_images"]
     assert repeats == case["reg_repeats"]
     assert sum(repeats) == case["reg_total_per_epoch"]
+
+
+@pytest.mark.parametrize("row", FOLDERS["validation_split"]["rows"], ids=str)
+def test_validation_split(row):
+    images, share, trained, held_out = row
+    assert num_held_out(images, share) == held_out
+    assert images - held_out == trained
+
+
+@pytest.mark.parametrize("row", FOLDERS["reference_faults"]["split_overlap"]["rows"], ids=str)
+def test_no_image_is_in_both_parts(row):
+    images, share, trained, _ = row
+    assert num_held_out(images, share) == images - trained
 
 
 def test_an_empty_caption_file_is_an_empty_caption(tmp_path):

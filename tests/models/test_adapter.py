@@ -129,6 +129,20 @@ def test_a_vae_in_half_precision_gives_and_takes_float32():
     assert adapter.decode_latents(latents).dtype == torch.uint8
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_moments_are_what_latents_are_drawn_from(dtype):
+    adapter = tiny_adapter()
+    adapter._codec.vae.to(dtype)
+    pixels, draws = as_pixels([picture(64, 64, 3), picture(64, 64, 4)]), torch.randn(2, 4, 8, 8, generator=generator(1))
+    moments = adapter.latent_moments(pixels)
+    assert moments.mean.dtype == moments.deviation.dtype == torch.float32
+    assert (moments.deviation > 0).all()
+    assert torch.equal(moments.mean, adapter.encode_images(pixels, torch.zeros_like(draws)))
+    torch.testing.assert_close(
+        moments.mean + moments.deviation * draws, adapter.encode_images(pixels, draws), rtol=1e-5, atol=1e-6
+    )
+
+
 def test_autocast_leaves_a_float32_vae_in_float32(adapter):
     """--no_half_vae together with --mixed_precision."""
     pixels, draws = as_pixels([picture(64, 64, 3)]), torch.randn(1, 4, 8, 8, generator=generator(1))

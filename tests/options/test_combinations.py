@@ -27,6 +27,15 @@ class Case:
 
 PROBLEMS = [
     Case(
+        "--conditioning_data_dir masks",
+        "--conditioning_data_dir, a folder of masks, needs --masked_loss; add it",
+        "--conditioning_data_dir masks --masked_loss",
+    ),
+    Case(
+        "", "--train_data_dir or --dataset_config is missing: name the training images",
+        "--in_json m.json --dataset_repeats 3", without=("--train_data_dir",), without_in_quiet=("--train_data_dir",),
+    ),
+    Case(
         "", "--pretrained_model_name_or_path is missing: name the base model (file, folder or hub id)",
         "", without=("--pretrained_model_name_or_path",),
     ),
@@ -50,6 +59,21 @@ PROBLEMS = [
         "--network_train_unet_only and --network_train_text_encoder_only exclude each other; "
         "leave both out to train both parts",
         "--network_train_unet_only --no_network_train_text_encoder_only",
+    ),
+    *(
+        Case(
+            f"--dataset_class my.Set --{name} --network_train_unet_only",
+            f"--{name} with --dataset_class needs --cache_dir: there is no image folder for the files",
+            f"--dataset_class my.Set --{name} --network_train_unet_only --cache_dir cache",
+            without=("--train_data_dir",), without_in_quiet=("--train_data_dir",),
+        )
+        for name in ("cache_latents_to_disk", "cache_text_encoder_outputs_to_disk")
+    ),
+    Case(
+        "--dataset_class my.Set",
+        "--resolution is missing: give the training size in pixels, "
+        "usually --resolution 512 for SD 1.x and 1024 for SDXL",
+        "--dataset_class my.Set", without=DATA, without_in_quiet=("--train_data_dir",),
     ),
     Case("--network_args a=1 b=2 a=3", "--network_args: a is given twice", "--network_args a=1 b=1 aa=1"),
     Case("--text_encoder_lr 1e-5 -1", "--text_encoder_lr: must be at least 0", "--text_encoder_lr 1e-5 0"),
@@ -181,6 +205,33 @@ PROBLEMS = [
 ]  # fmt: skip
 
 NOTICES = [
+    Case(
+        "--in_json m.json --reg_data_dir reg",
+        "--reg_data_dir has no effect with --in_json: metadata files list no regularisation images",
+        "--reg_data_dir reg",
+    ),
+    *(
+        Case(
+            f"--in_json m.json --{name} .txt", f"--{name} has no effect with --in_json: that file holds the captions",
+            f"--{name} .txt",
+        )
+        for name in ("caption_extension", "caption_extention")
+    ),
+    Case(
+        "--conditioning_data_dir m --masked_loss --dataset_config data.toml",
+        "--conditioning_data_dir has no effect with --dataset_config; write conditioning_data_dir into its subsets",
+        "--conditioning_data_dir m --masked_loss", without=DATA,
+    ),
+    Case(
+        "--conditioning_data_dir m --masked_loss --in_json m.json",
+        "--conditioning_data_dir has no effect with --in_json; it goes with --train_data_dir alone",
+        "--masked_loss --in_json m.json",
+    ),
+    Case(
+        "--conditioning_data_dir m --masked_loss --alpha_mask",
+        "--alpha_mask has no effect on images that have a mask in --conditioning_data_dir",
+        "--masked_loss --alpha_mask",
+    ),
     *(
         Case(f"--{option} {value}", f"--{option} has no effect with --lr_scheduler constant", quiet)
         for option, value, quiet in (
@@ -207,6 +258,18 @@ NOTICES = [
         )
         for name, value in [("min_bucket_reso", 128), ("max_bucket_reso", 768), ("bucket_reso_steps", 32)]
     ),
+    *(
+        Case(
+            f"--dataset_class my.Set {words}",
+            f"{words.split()[0]} has no effect with --dataset_class, which takes the place of all folders",
+            "--dataset_class my.Set --dataset_repeats 2",
+            without=("--train_data_dir",), without_in_quiet=("--train_data_dir",),
+        )
+        for words in (
+            "--train_data_dir other", "--reg_data_dir reg", "--dataset_config data.toml", "--in_json captions.json",
+            "--caption_extension .txt", "--recursive", "--cache_info", "--conditioning_data_dir masks",
+        )
+    ),
     Case(
         "--bucket_no_upscale", "--bucket_no_upscale has no effect without --enable_bucket",
         "--bucket_no_upscale --enable_bucket",
@@ -217,9 +280,14 @@ NOTICES = [
         "--persistent_data_loader_workers --max_data_loader_n_workers 1",
     ),
     Case(
-        "--min_bucket_reso 128 --enable_bucket --bucket_no_upscale",
-        "--min_bucket_reso has no effect with --bucket_no_upscale: the images' own sizes set the limits",
-        "--min_bucket_reso 128 --enable_bucket",
+        "--no_persistent_data_loader_workers --max_data_loader_n_workers 1",
+        "--no_persistent_data_loader_workers has no effect: worker processes live as long as the run",
+        "--persistent_data_loader_workers --max_data_loader_n_workers 1",
+    ),
+    Case(
+        "--enforce_bucket_limits --enable_bucket",
+        "--enforce_bucket_limits has no effect without --bucket_no_upscale: the limits are kept anyway",
+        "--enforce_bucket_limits --enable_bucket --bucket_no_upscale",
     ),
     Case(
         "--dataset_repeats 2",
@@ -246,16 +314,48 @@ NOTICES = [
         "--training_comment hello",
     ),
     Case(
-        "--vae_batch_size 2", "--vae_batch_size has no effect without --cache_latents",
-        "--vae_batch_size 2 --cache_latents",
+        "--cache_latents_to_disk --max_data_loader_n_workers 1",
+        "--max_data_loader_n_workers has no effect with --cache_latents_to_disk: no images are read while training",
+        "--max_data_loader_n_workers 1",
+    ),
+    *(
+        Case(
+            "--vae_batch_size 2",
+            "--vae_batch_size has no effect without --cache_latents",
+            f"--vae_batch_size 2 {remedy}",
+        )
+        for remedy in ("--cache_latents", "--cache_latents_to_disk")
+    ),
+    *(
+        Case(
+            "--resample_latents",
+            "--resample_latents has no effect without --cache_latents: latents are drawn anew anyway",
+            f"--resample_latents {remedy}",
+        )
+        for remedy in ("--cache_latents", "--cache_latents_to_disk")
     ),
     Case(
-        "--keep_tokens 1", "--keep_tokens has no effect without --shuffle_caption or --caption_tag_dropout_rate",
-        "--keep_tokens 1 --shuffle_caption",
+        "--cache_latents_to_disk --skip_cache_check",
+        "--skip_cache_check: caches on disk are trusted without a look at the images; images that were changed "
+        "since they were encoded are trained on as they were",
+        "--cache_latents_to_disk",
     ),
     Case(
-        "--keep_tokens 1", "--keep_tokens has no effect without --shuffle_caption or --caption_tag_dropout_rate",
-        "--keep_tokens 1 --caption_tag_dropout_rate 0.1",
+        "--cache_latents --skip_cache_check",
+        "--skip_cache_check has no effect without --cache_latents_to_disk or --cache_text_encoder_outputs_to_disk",
+        "--cache_latents --skip_cache_check --cache_info",
+    ),
+    *[
+        Case(
+            "--keep_tokens 1",
+            "--keep_tokens has no effect without --shuffle_caption, --caption_tag_dropout_rate or --token_warmup_step",
+            f"--keep_tokens 1 {remedy}",
+        )
+        for remedy in ("--shuffle_caption", "--caption_tag_dropout_rate 0.1", "--token_warmup_step 0.1")
+    ],
+    Case(
+        "--token_warmup_min 1", "--token_warmup_min has no effect without --token_warmup_step",
+        "--token_warmup_min 1 --token_warmup_step 0.1",
     ),
     Case(
         "--network_train_unet_only --text_encoder_lr 1e-5",
@@ -335,13 +435,6 @@ NOTICES = [
         )
         for option in ("cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk")
     ),
-    *(
-        Case(
-            f"--cache_dir c {words}", "--cache_dir has no effect without --cache_text_encoder_outputs_to_disk",
-            "--cache_dir c --cache_text_encoder_outputs_to_disk --network_train_unet_only",
-        )
-        for words in ("", "--cache_text_encoder_outputs --network_train_unet_only")
-    ),
     Case(
         "--full_bf16 --mixed_precision bf16",
         "--full_bf16: bfloat16 has 8 significant bits, so that small updates of the network are lost; "
@@ -351,7 +444,7 @@ NOTICES = [
     Case(
         "--highvram",
         "--highvram has no effect without --cache_latents or --cache_text_encoder_outputs: nothing leaves the GPU",
-        "--highvram --cache_latents",
+        "--highvram --cache_latents_to_disk",
     ),
     Case(
         "--fp8_base --fp8_base_unet --mixed_precision bf16",
@@ -360,8 +453,8 @@ NOTICES = [
     ),
     Case(
         "--keep_tokens_separator |||",
-        "--keep_tokens_separator '|||' has no effect without --shuffle_caption or --caption_tag_dropout_rate: "
-        "it stays in the captions as text",
+        "--keep_tokens_separator '|||' has no effect without --shuffle_caption, --caption_tag_dropout_rate or "
+        "--token_warmup_step: it stays in the captions as text",
         "--keep_tokens_separator ||| --shuffle_caption",
     ),
     Case("--mem_eff_attn --xformers", "--mem_eff_attn has no effect, since --xformers is given", "--mem_eff_attn"),
@@ -399,7 +492,7 @@ def test_notice(case):
 
 
 def test_every_rule_is_among_the_cases():
-    assert len(RULES) == 16
+    assert len(RULES) == 19
     triggered = set()
     for case in (*PROBLEMS, *NOTICES):
         resolved = resolve_complete(*case.words.split(), without=case.without)
@@ -465,7 +558,9 @@ def test_names_that_every_system_can_have(name):
     assert resolve_complete(f"--output_name={name}").problems == ()
 
 
-@pytest.mark.parametrize("words", ["--min_bucket_reso 128", "--bucket_no_upscale", "--keep_tokens 2"])
+@pytest.mark.parametrize(
+    "words", ["--min_bucket_reso 128", "--bucket_no_upscale", "--keep_tokens 2", "--token_warmup_min 2"]
+)
 def test_a_dataset_file_may_switch_on_what_the_command_line_does_not(words):
     """Whether such an option has an effect is then up to the tables of the file."""
     resolved = resolve_complete("--dataset_config", "data.toml", *words.split(), without=DATA)

@@ -9,7 +9,7 @@ import pytest
 
 from library.options.command_line import build_parser, help_text, parse_command_line
 from library.options.schema import all_options
-from tests.options.test_declarations import PENDING, PENDING_CHOICES
+from tests.options.test_declarations import NUM_OPTIONS, PENDING, PENDING_CHOICES
 
 ROOT = Path(__file__).parents[2]
 
@@ -36,13 +36,13 @@ def test_help_answers_without_loading_the_large_libraries(shown):
 
 def test_help_names_every_option(shown):
     named = re.findall(r"^  --(\w+)", shown.stdout, flags=re.MULTILINE)
-    assert len(named) == 198
+    assert len(named) == NUM_OPTIONS
     assert set(named) == set(all_options())
 
 
 def test_help_marks_what_is_not_available(shown):
     entries = re.split(r"^  --(?=\w)", shown.stdout.split("\nEach switch can be")[0], flags=re.MULTILINE)[1:]
-    assert len(entries) == 198
+    assert len(entries) == NUM_OPTIONS
     marked = {entry.split()[0] for entry in entries if "(Not available yet.)" in re.sub(r"\s+", " ", entry)}
     assert marked == PENDING
 
@@ -69,7 +69,7 @@ def test_help_explains_the_least_that_is_needed_and_how_to_switch_off(shown):
             "Compiler of --torch_compile. One of: eager, aot_eager, inductor, aot_ts_nvfuser, "
             "nvprims_nvfuser, cudagraphs, ofi, fx2trt, onnxrt, tensort, ipex, tvm. Default: inductor.",
         ),
-        ("debug_dataset", "Show what would be trained, then stop. (Not available yet.)"),
+        ("deepspeed", "Train with DeepSpeed. (Not available yet.)"),
         ("zero_stage", "ZeRO stage. One of: 0, 1, 2, 3. Default: 2. (Not available yet.)"),
     ],
 )

@@ -18,10 +18,15 @@ PATHS = frozenset({
 })  # fmt: skip
 """Text in the reference, except dataset_config."""
 
-OWN_OPTIONS = frozenset({"cache_dir", "text_encoder_cache_budget"})
+OWN_OPTIONS = frozenset({
+    "allow_missing_captions", "cache_dir", "enforce_bucket_limits", "recursive", "resample_latents",
+    "text_encoder_cache_budget", "unreadable_images",
+})  # fmt: skip
 """Not in the reference."""
 
-SIZES = frozenset({"resolution"})
+NUM_OPTIONS = 196 + len(OWN_OPTIONS)
+
+PAIRS = frozenset({"face_crop_aug_range", "resolution"})
 """Text in the reference."""
 
 ADDED_CHOICES = {
@@ -34,21 +39,24 @@ ADDED_CHOICES = {
     },
 }  # fmt: skip
 
+OWN_DEFAULTS = {"caption_extension": None}
+"""Not given means something of its own here: .caption files, else .txt files."""
+
 PENDING = frozenset({
-    "adaptive_noise_scale", "alpha_mask", "async_upload", "base_weights", "base_weights_multiplier", "cache_info",
-    "cache_latents_to_disk", "color_aug", "conditioning_data_dir", "dataset_class", "ddp_gradient_as_bucket_view",
-    "ddp_static_graph", "ddp_timeout", "debiased_estimation_loss", "debug_dataset", "deepspeed", "dim_from_weights",
-    "face_crop_aug_range", "fp16_master_weights_and_gradients", "fused_backward_pass", "huber_c",
+    "adaptive_noise_scale", "async_upload", "base_weights", "base_weights_multiplier",
+    "ddp_gradient_as_bucket_view",
+    "ddp_static_graph", "ddp_timeout", "debiased_estimation_loss", "deepspeed", "dim_from_weights",
+    "fp16_master_weights_and_gradients", "fused_backward_pass", "huber_c",
     "huber_scale", "huber_schedule", "huggingface_path_in_repo", "huggingface_repo_id", "huggingface_repo_type",
-    "huggingface_repo_visibility", "huggingface_token", "in_json", "initial_epoch", "initial_step", "ip_noise_gamma",
+    "huggingface_repo_visibility", "huggingface_token", "initial_epoch", "initial_step", "ip_noise_gamma",
     "ip_noise_gamma_random_strength", "log_tracker_config", "loss_type", "lr_scheduler_args",
-    "lr_scheduler_type", "masked_loss", "max_validation_steps", "multires_noise_discount", "multires_noise_iterations",
+    "lr_scheduler_type", "max_validation_steps", "multires_noise_discount", "multires_noise_iterations",
     "network_weights", "noise_offset_random_strength", "offload_optimizer_device", "offload_optimizer_nvme_path",
-    "offload_param_device", "offload_param_nvme_path", "random_crop", "resize_interpolation", "resume",
+    "offload_param_device", "offload_param_nvme_path", "resume",
     "resume_from_huggingface", "save_last_n_epochs_state", "save_last_n_steps_state", "save_state",
     "save_state_on_train_end", "save_state_to_huggingface", "scale_v_pred_loss_like_noise_pred", "scale_weight_norms",
-    "skip_cache_check", "skip_until_initial_step", "token_warmup_min", "token_warmup_step", "use_lion_optimizer",
-    "v_pred_like_loss", "validate_every_n_epochs", "validate_every_n_steps", "validation_seed", "validation_split",
+    "skip_until_initial_step", "use_lion_optimizer",
+    "v_pred_like_loss", "validate_every_n_epochs", "validate_every_n_steps",
     "wandb_api_key", "wandb_run_name", "zero3_init_flag", "zero3_save_16bit_model", "zero_stage",
 })  # fmt: skip
 """Options that are refused. Take an option off this list when it works; nothing may be added."""
@@ -66,7 +74,8 @@ PENDING_CHOICES = {
 
 def kind_of(spec) -> str:
     value_type = get_args(spec.value_type)[0] if spec.is_list else spec.value_type
-    kinds = {bool: "bool", int: "int", float: "float", str: "str", Path: "Path", tuple[int, int]: "size"}
+    kinds = {bool: "bool", int: "int", float: "float", str: "str", Path: "Path"}
+    kinds |= {tuple[int, int]: "pair", tuple[float, float]: "pair"}
     if spec.choices:
         return kinds[type(spec.choices[0])]
     return kinds.get(value_type, "int_or_float" if set(get_args(value_type)) == {int, float} else str(value_type))
@@ -83,12 +92,13 @@ def test_the_reference_is_complete():
 def test_option_of_the_reference(entry):
     name = entry["name"]
     spec = all_options()[name]
-    assert spec.default == entry["default"]
-    assert type(spec.default) is type(entry["default"])
+    default = OWN_DEFAULTS.get(name, entry["default"])
+    assert spec.default == default
+    assert type(spec.default) is type(default)
     # None among the choices of the reference says that the option may be left out.
     choices = {choice for choice in entry["choices"] or () if choice is not None}
     assert set(spec.choices) == choices | ADDED_CHOICES.get(name, set())
-    assert kind_of(spec) == ("Path" if name in PATHS else "size" if name in SIZES else entry["type"])
+    assert kind_of(spec) == ("Path" if name in PATHS else "pair" if name in PAIRS else entry["type"])
     assert spec.is_list == (entry["nargs"] == "*")
     assert spec.is_flag == (entry["nargs"] == 0)
 
@@ -96,14 +106,16 @@ def test_option_of_the_reference(entry):
 def test_intended_differences_are_still_differences():
     reference = {entry["name"]: entry for entry in REFERENCE}
     assert len(PATHS) == 12
-    assert {reference[name]["type"] for name in (PATHS | SIZES) - {"dataset_config"}} == {"str"}
+    assert {reference[name]["type"] for name in (PATHS | PAIRS) - {"dataset_config"}} == {"str"}
     for name, added in ADDED_CHOICES.items():
         assert added.isdisjoint(reference[name]["choices"] or ())
+    for name, default in OWN_DEFAULTS.items():
+        assert reference[name]["default"] != default
 
 
 def test_a_negated_switch_is_no_other_option():
     switches = [spec.name for spec in all_options().values() if spec.is_flag]
-    assert len(switches) == 62
+    assert len(switches) == 66
     assert not {f"no_{name}" for name in switches} & set(all_options())
 
 
@@ -131,14 +143,14 @@ def test_secrets():
 
 def test_defaults_fit_their_own_declaration():
     checked = [spec for spec in all_options().values() if spec.default is not None]
-    assert len(checked) == 103
+    assert len(checked) == 107
     for spec in checked:
         assert spec.parse_toml(spec.default) == spec.default
         assert spec.refusal(spec.default) == ""
 
 
 def test_every_option_has_a_help_text_that_argparse_can_format():
-    assert len(all_options()) == 198
+    assert len(all_options()) == NUM_OPTIONS
     for spec in all_options().values():
         assert (spec.help % {}).endswith(".")
 

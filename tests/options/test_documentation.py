@@ -7,7 +7,7 @@ import pytest
 from library.options.dataset_settings import DATASET_KEYS, SUBSET_KEYS
 from library.options.documentation import options_document
 from library.options.schema import all_options, option_groups
-from tests.options.test_declarations import PENDING
+from tests.options.test_declarations import NUM_OPTIONS, PENDING
 from tools import generate_docs
 
 OPTIONS, KEYS = options_document().split("## Keys of a dataset file")
@@ -34,7 +34,7 @@ def test_one_section_per_group_and_one_row_per_option():
     titles = [line[3:] for line in OPTIONS.splitlines() if line.startswith("## ")]
     assert titles == [model.title for model in option_groups().values()]
     rows = [line for line in OPTIONS.splitlines() if line.startswith("| `--")]
-    assert len(rows) == 198
+    assert len(rows) == NUM_OPTIONS
     assert {len(row(OPTIONS, f"--{name}")) for name in all_options()} == {5}
 
 
@@ -64,7 +64,7 @@ def test_one_section_per_group_and_one_row_per_option():
         ),
         ("optimizer_type", "text", "empty", "", None),
         ("v2", "switch", "off", "", "The base model is SD 2.x."),
-        ("debug_dataset", "switch", "off", "", "Show what would be trained, then stop. **Not available yet.**"),
+        ("deepspeed", "switch", "off", "", "Train with DeepSpeed. **Not available yet.**"),
         (
             "wandb_api_key", "text", "none", "",
             "Key of the service. Never written to a file or a log. **Not available yet.**",
@@ -78,7 +78,7 @@ def test_row_of_an_option(name, value, default, unit, meaning):
 
 
 def test_pending_options_are_marked_and_no_others():
-    assert len(all_options()) == 198
+    assert len(all_options()) == NUM_OPTIONS
     marked = {name for name in all_options() if "Not available yet" in row(OPTIONS, f"--{name}")[4]}
     assert marked == PENDING
 
@@ -100,7 +100,8 @@ def test_percent_signs_are_single():
         ("network_multiplier", "`[general]`, `[[datasets]]`", "`1.0`"),
         ("num_repeats", "`[general]`, `[[datasets]]`, `[[datasets.subsets]]`", "`--dataset_repeats`"),
         ("class_tokens", "`[general]`, `[[datasets]]`, `[[datasets.subsets]]`", "none"),
-        ("image_dir", "`[[datasets.subsets]]`", "required"),
+        ("image_dir", "`[[datasets.subsets]]`", "required, except with `metadata_file`"),
+        ("conditioning_data_dir", "`[[datasets.subsets]]`", "none"),
         ("is_reg", "`[[datasets.subsets]]`", "off"),
     ],
 )
@@ -110,9 +111,9 @@ def test_row_of_a_dataset_key(key, places, otherwise):
 
 
 def test_one_row_per_dataset_key():
-    assert (len(DATASET_KEYS), len(SUBSET_KEYS)) == (11, 27)
+    assert (len(DATASET_KEYS), len(SUBSET_KEYS)) == (9, 33)
     assert {len(row(KEYS, key)) for key in (*DATASET_KEYS, *SUBSET_KEYS)} == {6}
-    assert len([line for line in KEYS.splitlines() if line.startswith("| `")]) == 38
+    assert len([line for line in KEYS.splitlines() if line.startswith("| `")]) == 42
 
 
 @pytest.fixture

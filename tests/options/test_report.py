@@ -6,6 +6,7 @@ import pytest
 
 from library.options.report import configuration_without_secrets, effective_configuration
 from tests.options.resolving import resolve, resolve_complete, write_config
+from tests.options.test_declarations import NUM_OPTIONS
 
 SECRET = "hf_geheim"
 
@@ -45,14 +46,14 @@ def test_effective_configuration_shows_values_and_origins(tmp_path):
         "    output_dir = out  (command line)",
         "  Configuration file",
         f"    config_file = {path}  (command line)",
-        "  All others (189) have their defaults; see docs/options.md.",
+        f"  All others ({NUM_OPTIONS - 9}) have their defaults; see docs/options.md.",
     ]
 
 
 def test_effective_configuration_with_defaults_shows_every_option():
     lines = effective_configuration(resolve_complete(), include_defaults=True).splitlines()
     rows = [line for line in lines if line.startswith("    ")]
-    assert len(rows) == 198
+    assert len(rows) == NUM_OPTIONS
     assert "    network_alpha = 1  (default)" in rows
     assert "All others" not in lines[-1]
 

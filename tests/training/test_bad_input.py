@@ -1,5 +1,6 @@
 """Whatever is wrong: one clear message, exit code 1, no traceback, nothing left behind."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -64,36 +65,84 @@ def test_dataset_folder_without_named_folders(capsys, arguments, tmp_path):
     refuse(capsys, arguments, "--train_data_dir", "REPEATS_CLASS", "10_sks dog")
 
 
+def test_a_dataset_without_any_usable_subset(capsys, arguments, tmp_path):
+    (tmp_path / "data.toml").write_text("[[datasets]]\nresolution = 64\n[[datasets.subsets]]\n", encoding="utf-8")
+    del arguments["--train_data_dir"]
+    arguments |= {"--dataset_config": str(tmp_path / "data.toml"), "--cache_latents_to_disk": None}
+    refuse(capsys, arguments, "dataset 1, subset 1: image_dir is missing")
+
+
 def test_no_images(capsys, arguments):
     for path in images_of(arguments).iterdir():
         path.unlink()
     refuse(capsys, arguments, "holds no images", "3_sks cat")
 
 
+ERROR = {"--unreadable_images": "error"}
+
+
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
 def test_unreadable_image(capsys, arguments, content):
     (images_of(arguments) / "image 3.png").write_bytes(content)
-    refuse(capsys, arguments, "image 3.png", "replace or remove it")
+    refuse(capsys, {**arguments, **ERROR}, "image 3.png", "replace or remove it")
 
 
 def test_truncated_image(capsys, arguments):
     path = images_of(arguments) / "image 3.png"
     path.write_bytes(path.read_bytes()[:-200])
-    refuse(capsys, arguments, "image 3.png", "cut short", "replace or remove it")
+    refuse(capsys, {**arguments, **ERROR}, "image 3.png", "cut short", "replace or remove it")
 
 
-def test_image_that_is_damaged_inside(capsys, arguments):
+@pytest.mark.parametrize("policy", ["error", "stop"])
+def test_image_that_is_damaged_inside(capsys, arguments, policy):
     """Only decoding finds this; with cached latents that happens before anything is written."""
-    path = images_of(arguments) / "image 3.png"
+    damage(images_of(arguments) / "image 3.png")
+    changes = {"--cache_latents": None, "--unreadable_images": policy}
+    refuse(capsys, {**arguments, **changes}, "image 3.png", "replace or remove it")
+
+
+@pytest.mark.parametrize("changes", [{}, {"--unreadable_images": "stop"}])
+def test_unreadable_images_do_not_prevent_the_training(capsys, arguments, changes):
+    (images_of(arguments) / "image 2.png").write_bytes(b"")
+    (images_of(arguments) / "image 3.png").write_bytes(b"<html>")
+    assert train(*as_words({**arguments, **changes})) == 0
+    shown = capsys.readouterr().err
+    assert "2 of 5 images" in shown
+    assert "the file is empty: image 2.png" in shown
+    assert "it is a web page, not an image: image 3.png" in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"), [({}, "it counts nothing"), ({"--cache_latents": None}, "have no part in the training")]
+)
+def test_damage_that_shows_while_training_does_not_end_it(capsys, arguments, changes, said):
+    damage(images_of(arguments) / "image 3.png")
+    assert train(*as_words({**arguments, **changes, "--max_train_steps": "15"})) == 0
+    shown = capsys.readouterr().err
+    assert re.search(f"{said}: .*image 3.png'?: the file is cut short or damaged", shown)
+    assert "Traceback" not in shown
+
+
+def damage(path: Path) -> None:
+    """So that the header and the end are sound."""
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(content)
-    refuse(capsys, {**arguments, "--cache_latents": None}, "image 3.png", "replace or remove it")
 
 
-def test_caption_in_another_encoding(capsys, arguments):
-    (images_of(arguments) / "image 1.txt").write_bytes("grüne Mütze".encode("latin-1"))
-    refuse(capsys, arguments, "image 1.txt", "save it again as UTF-8")
+def test_caption_that_is_no_text(capsys, arguments):
+    (images_of(arguments) / "image 1.txt").write_bytes((images_of(arguments) / "image 1.png").read_bytes())
+    refuse(capsys, arguments, "image 1.txt", "it is not text")
+
+
+def test_missing_captions(capsys, arguments):
+    images_of(arguments).rename(images_of(arguments).with_name("3"))  # no class words
+    arguments["--caption_extension"] = ".caption"
+    message = "5 of 5 training images have no caption, which is more than a tenth"
+    refuse(capsys, arguments, message, "--caption_extension .txt uses those", "--allow_missing_captions")
+    assert train(*as_words({**arguments, "--allow_missing_captions": None})) == 0
+    assert "they are trained with an empty one" in capsys.readouterr().err
 
 
 def test_output_folder_that_cannot_be_written(capsys, arguments, tmp_path):
@@ -196,13 +245,13 @@ def test_everything_wrong_is_reported_at_once(capsys, arguments, tmp_path):
         "--train_data_dir": str(tmp_path / "gone"),
         "--network_dim": "-1",
         "--optimizer_type": "AdamV",
-        "--masked_loss": None,
+        "--scale_weight_norms": "1",
         "--network_args": "conv_dim=4",
         "--shufle_caption": None,
     }
     refuse(
         capsys, arguments, "7 problems were found", "gone.safetensors", "--train_data_dir", "--network_dim -1",
-        "--optimizer_type AdamV", "--masked_loss", "Did you mean --shuffle_caption?", "conv_dim=4",
+        "--optimizer_type AdamV", "--scale_weight_norms", "Did you mean --shuffle_caption?", "conv_dim=4",
     )  # fmt: skip
 
 

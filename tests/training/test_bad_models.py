@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from library.models.family import SD1, SD2, SDXL
-from library.training import preflight
+from library.training import dataset_checks
 from tests.models.tiny_families import original_weights_of, save_tiny_folder
 from tests.training.command import as_words, least_arguments, train, train_sdxl
 
@@ -87,7 +87,7 @@ def files(tmp_path_factory) -> dict[str, Path]:
     ],
 )
 def test_files_that_are_no_base_model(files, train_data_dir, tmp_path, capsys, monkeypatch, script, file, message):
-    monkeypatch.setattr(preflight, "scan_dataset", lambda *arguments: pytest.fail("images were looked at"))
+    monkeypatch.setattr(dataset_checks, "scan_dataset", lambda *arguments: pytest.fail("images were looked at"))
     arguments = least_arguments(files[file], train_data_dir, tmp_path / "out")
     assert script(*as_words(arguments)) == 1
     shown = capsys.readouterr().err

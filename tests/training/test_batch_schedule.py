@@ -1,5 +1,7 @@
 """The batches of a whole run are known before it begins."""
 
+from dataclasses import replace
+
 import pytest
 
 from library.dataset.batch_plan import batches_of_epoch, count_batches
@@ -40,7 +42,26 @@ def test_the_last_epoch_may_end_early(accumulation, steps, expected):
 
 def test_an_epoch_has_the_batches_that_its_seed_plans():
     schedule = schedule_of(images=10, batch_size=2, accumulation=1, steps=20)
-    assert schedule.of_epoch(2, process=0) == batches_of_epoch(schedule.datasets, SEED, epoch=2)
+    planned = batches_of_epoch(schedule.datasets, SEED, epoch=2)
+    assert schedule.of_epoch(2, process=0) == [replace(batch, step=10 + n) for n, batch in enumerate(planned)]
+
+
+@pytest.mark.parametrize(
+    ("accumulation", "expected"),
+    [(1, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), (2, [0, 0, 1, 1, 2, 3, 3, 4, 4, 5]), (9, [0] * 5 + [1] * 5)],
+)
+def test_batches_know_the_step_that_trains_on_them(accumulation, expected):
+    schedule = schedule_of(images=10, batch_size=2, accumulation=accumulation, steps=expected[-1] + 1)
+    assert [batch.step for batch in schedule.of_run([0])] == expected
+
+
+def test_the_steps_are_the_same_for_two_processes_as_for_an_accumulation_of_two():
+    alone = schedule_of(images=12, batch_size=2, accumulation=2, steps=6)
+    shared = schedule_of(images=12, batch_size=2, accumulation=1, steps=6, num_processes=2)
+    steps = {batch.index: batch.step for batch in alone.of_run([0])}
+    assert len(steps) == 12
+    assert {batch.index: batch.step for batch in shared.of_run([0, 1])} == steps
+    assert alone.captions == shared.captions
 
 
 @pytest.mark.parametrize("num_processes", [2, 3])

@@ -43,6 +43,7 @@ def test_weights_that_are_plain_text():
         ({}, False),
         ({"shuffle_caption": True}, True),
         ({"caption_tag_dropout_rate": 0.1}, True),
+        ({"token_warmup_step": 0.1}, True),
         ({"shuffle_caption": True, "caption_separator": ";"}, False),
     ],
 )

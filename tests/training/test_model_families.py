@@ -246,6 +246,7 @@ def test_previews_of_a_model_with_zero_terminal_snr(sdxl, model_folders, tmp_pat
 
 RANDOM_CAPTIONS = {
     "shuffle_caption": True, "caption_dropout_rate": 0.2, "caption_tag_dropout_rate": 0.3, "enable_wildcard": True,
+    "token_warmup_step": 0.6,
 }  # fmt: skip
 
 

@@ -105,3 +105,71 @@ def test_an_image_without_latents_is_named():
         latents_of(FakeModel(), replace(a_batch(), latents=None, pixels=pixels))
     with pytest.raises(ValueError, match="a batch needs pixels or latents"):
         latents_of(FakeModel(), replace(a_batch(), latents=None))
+
+
+class LearningModel(FakeModel):
+    """Predicts what it holds for each value of each picture."""
+
+    def __init__(self):
+        self.values = torch.zeros(3, 4, 2, 2, requires_grad=True)
+
+    def predict(self, noisy_latents, timesteps, text, sizes):
+        return self.values
+
+
+def simple_objective():
+    return build_objective(NoiseOptions(), TimestepOptions(), LossOptions(), predicts_velocity=False, device=CPU)
+
+
+def test_what_is_masked_out_is_not_learned():
+    """The gradient outside is zero to the bit; inside it is the same as without a mask, times the mask."""
+    masks = torch.tensor([[[1.0, 0.0], [0.0, 0.5]], [[0.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    gradients = {}
+    for name, given in (("masked", masks), ("plain", None)):
+        model, batch = LearningModel(), replace(a_batch(), masks=given)
+        simple_objective().loss_per_image(model, batch).mean().backward()
+        gradients[name] = model.values.grad
+    outside = (masks == 0).unsqueeze(1).expand(3, 4, 2, 2)
+    assert torch.equal(gradients["masked"][outside], torch.zeros(int(outside.sum())))
+    assert gradients["plain"].abs().min() > 0
+    torch.testing.assert_close(gradients["masked"], gradients["plain"] * masks.unsqueeze(1), rtol=1e-6, atol=0)
+
+
+def test_a_masked_loss_is_the_mean_over_the_whole_picture():
+    batch = a_batch()
+    masks = torch.zeros(3, 2, 2)
+    masks[:, 0, 0] = 1
+    losses = simple_objective().loss_per_image(FakeModel(), replace(batch, masks=masks))
+    expected = batch.draws.noise[:, :, 0, 0].square().sum(dim=1) / 16 * batch.loss_weights
+    torch.testing.assert_close(losses, expected)
+
+
+def test_a_mask_of_ones_changes_no_bit():
+    plain = simple_objective().loss_per_image(FakeModel(), a_batch())
+    masked = simple_objective().loss_per_image(FakeModel(), replace(a_batch(), masks=torch.ones(3, 2, 2)))
+    assert torch.equal(plain, masked)
+
+
+def test_an_image_of_no_weight_teaches_nothing_and_the_others_what_they_would_anyway():
+    """The mean is over all rows, so that an image's share does not depend on its neighbours."""
+    gradients = []
+    for weights in ([1.0, 1.0, 1.0], [1.0, 0.0, 1.0]):
+        model = LearningModel()
+        batch = replace(a_batch(), loss_weights=torch.tensor(weights))
+        simple_objective().loss_per_image(model, batch).mean().backward()
+        gradients.append(model.values.grad)
+    assert torch.equal(gradients[1][1], torch.zeros(4, 2, 2))
+    for row in (0, 2):
+        assert torch.equal(gradients[0][row], gradients[1][row])
+
+
+def test_latents_are_sampled_anew_where_their_deviations_are_known():
+    batch = a_batch()
+    posterior = torch.full_like(batch.latents, 2.0)
+    batch = replace(batch, latents=batch.latents.half(), draws=replace(batch.draws, posterior=posterior))
+    assert latents_of(FakeModel(), batch).dtype == torch.float32
+    assert torch.equal(latents_of(FakeModel(), batch), batch.latents.float())
+    deviations = torch.full_like(batch.latents, 0.25)
+    sampled = latents_of(FakeModel(), replace(batch, deviations=deviations))
+    assert sampled.dtype == torch.float32
+    assert torch.equal(sampled, batch.latents.float() + 0.5)

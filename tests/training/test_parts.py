@@ -14,6 +14,7 @@ from library.options.groups import SavingOptions
 from library.training import model_setup
 from library.training.loss_record import LossRecord
 from library.training.optimization import OptimizerStep, accumulation_windows
+from library.training.save_schedule import SaveSchedule
 from library.training.saving import NetworkSaver
 from networks.weights_file import NonFiniteWeightsError
 
@@ -53,6 +54,7 @@ class OneWeight(torch.nn.Module):
 class FakeBatch:
     value: float
     index: int = 0
+    network_multiplier: float = 1.0
 
     def to(self, device):
         return self
@@ -128,7 +130,8 @@ class FakeNetwork:
 
 def saver_of(folder, network, num_epochs=6, **options):
     metadata = SimpleNamespace(metadata=lambda step, epoch: {"step": str(step), "epoch": str(epoch)})
-    return NetworkSaver(network, SavingOptions(output_name="n", **options), folder, metadata, num_epochs)
+    schedule = SaveSchedule(SavingOptions(output_name="n", **options), num_epochs)
+    return NetworkSaver(network, schedule, folder, metadata)
 
 
 def run_of(saver, epochs=6, steps_per_epoch=2):

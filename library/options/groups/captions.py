@@ -3,9 +3,10 @@
 from typing import ClassVar, Literal
 
 from library.options.declaration import OptionGroup, option
-from library.options.option_types import FileExtension
+from library.options.option_types import FileExtension, Separator
 
-CAPTIONS = "the remaining caption options"
+DEFAULT_EXTENSIONS = (".caption", ".txt")
+"""Of caption files, where none is named: the first that exists is used."""
 
 
 class CaptionOptions(OptionGroup):
@@ -13,14 +14,15 @@ class CaptionOptions(OptionGroup):
 
     title: ClassVar[str] = "Captions"
 
-    caption_extension: FileExtension = option(
-        ".caption", help="Suffix of the caption files beside the images, such as .txt."
+    caption_extension: FileExtension | None = option(
+        help="Suffix of the caption files beside the images, such as .txt. If it is not given, .caption files are "
+        "used, and .txt files where an image has none."
     )
     caption_extention: FileExtension | None = option(
         help="Old misspelling of --caption_extension; it wins when both are given."
     )
     shuffle_caption: bool = option(False, help="Shuffle the tags of a caption each time it is used.")
-    caption_separator: str = option(",", help="What separates the tags of a caption.")
+    caption_separator: Separator = option(",", help="What separates the tags of a caption.")
     keep_tokens: int = option(0, ge=0, unit="tags", help="So many tags at the front are neither shuffled nor dropped.")
     caption_prefix: str | None = option(help="Text put before every caption.")
     caption_suffix: str | None = option(help="Text put after every caption.")
@@ -45,11 +47,28 @@ class CaptionOptions(OptionGroup):
         False, help="Choose among {a|b} and among the lines of a caption file each time it is used; {{ is a brace."
     )
     token_warmup_min: int = option(
-        1, ge=0, unit="tags", help="Tags used at the first step of a tag warm-up.", pending=CAPTIONS
+        1, ge=0, unit="tags", help="How many of the tags that may move the first step of a tag warm-up uses."
     )
     token_warmup_step: float = option(
-        0, ge=0, unit="steps", help="Step, or share of the run below 1, from which all tags are used.", pending=CAPTIONS
+        0,
+        ge=0,
+        unit="steps",
+        help="Step, or share of the run below 1, from which all tags are used; until then there are more and more of "
+        "them, from the front of the caption. 0 = no such warm-up.",
     )
+    allow_missing_captions: bool = option(
+        False, help="Start even if more than a tenth of the images have no caption; they train with an empty one."
+    )
+
+    @property
+    def caption_extensions(self) -> tuple[str, ...]:
+        """What caption files are looked for, the preferred ones first."""
+        return DEFAULT_EXTENSIONS if self.caption_extension is None else (self.caption_extension,)
+
+    @property
+    def takes_tags_apart(self) -> bool:
+        """Whether captions are split into tags: those that are not are used as written."""
+        return self.shuffle_caption or self.caption_tag_dropout_rate > 0 or self.token_warmup_step > 0
 
 
 class TextOptions(OptionGroup):

@@ -53,10 +53,14 @@ class ValidationOptions(OptionGroup):
     title: ClassVar[str] = "Validation"
 
     validation_split: float = option(
-        0.0, ge=0, le=1, unit="share", help="Share of the images held out.", pending=VALIDATION
+        0.0,
+        ge=0,
+        le=1,
+        unit="share",
+        help="So much of each folder is held out: never trained on. Regularisation images are not.",
     )
     validation_seed: int | None = option(
-        ge=0, help="Seed of the split and of the validation noise.", pending=VALIDATION
+        ge=0, help="Seed of the choice of these images; default: --seed, or 0 without one."
     )
     validate_every_n_steps: int | None = option(ge=1, unit="steps", help="Validate every n steps.", pending=VALIDATION)
     validate_every_n_epochs: int | None = option(

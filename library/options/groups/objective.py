@@ -62,5 +62,10 @@ class LossOptions(OptionGroup):
         False, help="Weight a v-prediction loss like a noise-prediction loss.", pending=OBJECTIVES
     )
     v_pred_like_loss: float | None = option(help="Add this much of a v-prediction-like loss.", pending=OBJECTIVES)
-    masked_loss: bool = option(False, help="Weight the loss by masks.", pending="masked loss")
-    conditioning_data_dir: Path | None = option(help="Folder with one mask per image.", pending="masked loss")
+    masked_loss: bool = option(
+        False, help="Weight the loss by masks: --conditioning_data_dir, or a dataset file's key of this name."
+    )
+    conditioning_data_dir: Path | None = option(
+        help="Folder with one mask per image of --train_data_dir, of the same name but for the extension: directly in "
+        "it or in folders named as those of the images. White counts fully, black not at all."
+    )

@@ -1,0 +1,149 @@
+"""What a run writes, and when; what its caches take."""
+
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from library.dataset.records import Dataset
+from library.diffusion.latents import LatentLayout
+from library.options.groups import CacheOptions, SamplingOptions, SavingOptions
+from library.training.planning.text_layout import format_size
+from library.training.preview_moments import preview_steps
+from library.training.save_schedule import SaveSchedule
+from library.training.step_counts import StepCounts
+
+BYTES_ON_DISK, BYTES_IN_MEMORY = 2, 4
+"""Of a latent's number."""
+BYTES_OF_MASK = 2
+"""For each latent cell."""
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class PlannedFile:
+    name: str
+    step: int
+    """optimizer step after which it is written"""
+    removed_at: int | None
+    """step of the save that removes it; None = it stays"""
+
+
+@dataclass(frozen=True)
+class OutputFigures:
+    folder: str
+    files: tuple[PlannedFile, ...]
+    """network files in the order in which they are written"""
+    bytes_each: int | None
+    """of a network file, about; None = unknown"""
+    preview_steps: tuple[int, ...]
+    """after which previews are drawn; 0 = before training"""
+    prompts: int
+    """pictures drawn each time"""
+    free_bytes: int | None
+    """on the disk of the folder; None = unknown"""
+
+
+@dataclass(frozen=True)
+class CacheFigures:
+    what: str
+    place: str
+    """folder, or 'memory'"""
+    bytes: int
+    is_limit: bool
+    """It is at most that."""
+    free_bytes: int | None
+    """on the disk of the folder; None = unknown, or in memory"""
+
+
+def output_figures(
+    output_dir: Path,
+    saving: SavingOptions,
+    sampling: SamplingOptions,
+    prompts: int,
+    counts: StepCounts,
+    bytes_each: int | None = None,
+) -> OutputFigures:
+    return OutputFigures(
+        folder=str(output_dir),
+        files=tuple(_files(SaveSchedule(saving, counts.num_epochs), counts)),
+        bytes_each=bytes_each,
+        preview_steps=tuple(preview_steps(sampling, counts)) if prompts else (),
+        prompts=prompts,
+        free_bytes=_free_bytes(output_dir),
+    )
+
+
+def _files(schedule: SaveSchedule, counts: StepCounts) -> Iterator[PlannedFile]:
+    saves = list(schedule.of_run(counts))
+    removed = {save.removes: step for step, save in saves if save.removes is not None}
+    for step, save in saves:
+        yield PlannedFile(save.file, step, removed.get(save.file))
+    yield PlannedFile(schedule.final_file, counts.max_train_steps, None)
+
+
+def cache_figures(
+    datasets: Sequence[Dataset], options: CacheOptions, layout: LatentLayout, folder: Path
+) -> Iterator[CacheFigures]:
+    """
+    Args:
+        folder: where caches on disk are.
+    """
+    if options.caches_latents:
+        on_disk = options.cache_latents_to_disk
+        yield _cache("latents", _bytes_of_latents(datasets, options, layout), folder if on_disk else None)
+    if options.caches_text:
+        budget = int(options.text_encoder_cache_budget * _GIB)
+        on_disk = options.cache_text_encoder_outputs_to_disk
+        yield _cache("encoded captions", budget, folder if on_disk else None, is_limit=True)
+
+
+def output_notices(figures: OutputFigures | None) -> list[str]:
+    if figures is None:
+        return []
+    kept = sum(file.removed_at is None for file in figures.files)
+    if figures.bytes_each is None or figures.free_bytes is None or kept * figures.bytes_each < figures.free_bytes:
+        return []
+    return [
+        f"the network files take about {format_size(kept * figures.bytes_each)}, but only "
+        f"{format_size(figures.free_bytes)} are free in '{figures.folder}': save less often, or keep fewer with "
+        "--save_last_n_epochs or --save_last_n_steps"
+    ]
+
+
+def room_notices(caches: Sequence[CacheFigures]) -> list[str]:
+    return [
+        f"the {cache.what} take {format_size(cache.bytes)} (less if some are there already), but only "
+        f"{format_size(cache.free_bytes)} are free in '{cache.place}': choose another folder with --cache_dir"
+        for cache in caches
+        if not cache.is_limit and cache.free_bytes is not None and cache.free_bytes < cache.bytes
+    ]
+
+
+def _cache(what: str, size: int, folder: Path | None, is_limit: bool = False) -> CacheFigures:
+    if folder is None:
+        return CacheFigures(what, "memory", size, is_limit, free_bytes=None)
+    return CacheFigures(what, str(folder), size, is_limit, _free_bytes(folder))
+
+
+def _bytes_of_latents(datasets: Sequence[Dataset], options: CacheOptions, layout: LatentLayout) -> int:
+    """Of all pictures: an upright and a mirrored one where images are flipped, each with its mask."""
+    bytes_each = BYTES_ON_DISK if options.cache_latents_to_disk else BYTES_IN_MEMORY
+    kept = 2 if options.resample_latents else 1  # mean and deviation, or one sample
+    total = 0
+    for dataset in datasets:
+        for record in dataset.records:
+            channels, height, width = layout.shape(record.placement.bucket)
+            versions = 2 if dataset.settings.subsets[record.subset].flip_aug else 1
+            mask = BYTES_OF_MASK if record.alpha_mask or record.mask_path is not None else 0
+            if record.repeats:
+                total += height * width * (channels * bytes_each * kept + mask) * versions
+    return total
+
+
+def _free_bytes(folder: Path) -> int | None:
+    existing = next((path for path in (folder, *folder.absolute().parents) if path.is_dir()), None)
+    try:
+        return None if existing is None else shutil.disk_usage(existing).free
+    except OSError:
+        return None

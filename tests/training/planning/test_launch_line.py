@@ -1,0 +1,90 @@
+"""The command line of a training in front of which tools/plan.py is put."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from library.errors import UserError
+from library.models.family import SD1, SD2, SDXL
+from library.training.planning.launch_line import SCRIPTS, read_launch_line
+
+OPTIONS = (
+    "--output_dir",
+    "out put",
+    "--optimizer_args",
+    "weight_decay=0.1",
+    "betas=0.9,0.99",
+    "--noise_offset",
+    "-1e-5",
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "families", "processes"),
+    [
+        ("", None, 1),
+        ("train_network.py", (SD1, SD2), 1),
+        ("sdxl_train_network.py", (SDXL,), 1),
+        ("./train_network.py", (SD1, SD2), 1),
+        ("C:\\lora\\sdxl_train_network.py", (SDXL,), 1),
+        ("python train_network.py", (SD1, SD2), 1),
+        ("accelerate launch sdxl_train_network.py", (SDXL,), 1),
+        ("accelerate launch --multi_gpu --num_processes 4 --mixed_precision bf16 train_network.py", (SD1, SD2), 4),
+        ("accelerate launch --num_processes=2 --num_cpu_threads_per_process 1 train_network.py", (SD1, SD2), 2),
+        ("python -m accelerate.commands.launch --num-processes 2 train_network.py", (SD1, SD2), 2),
+        ("torchrun --nproc_per_node 8 train_network.py", (SD1, SD2), 8),
+        ("torchrun --nproc-per-node=8 train_network.py", (SD1, SD2), 8),
+        ("CUDA_VISIBLE_DEVICES=1 accelerate launch --config_file four.yaml train_network.py", (SD1, SD2), 1),
+        ("--num_processes 3", None, 3),
+    ],
+)
+def test_lines(before, families, processes):
+    line = read_launch_line([*before.split(), *OPTIONS])
+    assert (line.families, line.num_processes, line.json_file) == (families, processes, None)
+    assert line.options == OPTIONS
+
+
+def test_scripts_are_those_of_the_families():
+    assert SCRIPTS == ("train_network.py", "sdxl_train_network.py")
+
+
+def test_the_plans_own_options_may_stand_anywhere():
+    words = ["--json", "a b.json", "accelerate", "launch", "train_network.py", "--seed", "1", "--num_processes", "2"]
+    line = read_launch_line([*words, "--v2"])
+    assert (line.json_file, line.num_processes) == (Path("a b.json"), 2)
+    assert line.options == ("--seed", "1", "--v2")
+    assert read_launch_line(["train_network.py", "--seed", "1", "--json=x.json"]).json_file == Path("x.json")
+
+
+def test_the_last_number_of_processes_counts():
+    line = read_launch_line(
+        ["accelerate", "launch", "--num_processes", "4", "train_network.py", "--num_processes", "2"]
+    )
+    assert line.num_processes == 2
+
+
+def test_mistakes_are_left_to_the_checks_of_training():
+    assert read_launch_line(["train_network.py", "--sed", "1", "stray"]).options == ("--sed", "1", "stray")
+    assert read_launch_line([]).options == ()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["flux_train_network.py", "--seed", "1"], "'flux_train_network.py' is no script of this suite; name one of: "),
+        (["accelerate", "launch", "sd3.py"], "'sd3.py' is no script of this suite; name one of: "),
+        (["accelerate", "launch"], "no script is named; name one of: train_network.py, sdxl_train_network.py"),
+    ],
+)
+def test_other_scripts(words, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        read_launch_line(words)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two"])
+def test_numbers_of_processes_that_cannot_be(value, capsys):
+    with pytest.raises(SystemExit) as ended:
+        read_launch_line(["--num_processes", value])
+    assert ended.value.code == 2
+    assert "--num_processes" in capsys.readouterr().err
