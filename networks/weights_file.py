@@ -9,6 +9,7 @@ import torch
 
 from library.atomic_files import atomic_path
 from library.errors import UserError
+from library.wording import counted
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -57,7 +58,7 @@ def write_network_file(
     broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise NonFiniteWeightsError(
-            f"{len(broken)} of {len(tensors)} tensors contain NaN or infinity, {broken[0]} among them"
+            f"there is NaN or infinity in {len(broken)} of {counted(len(tensors), 'tensor')}, such as {broken[0]}"
         )
     with atomic_path(path) as temporary:
         try:

@@ -2,8 +2,8 @@
 
 import contextlib
 import logging
-import os
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -19,11 +19,12 @@ from library.caching.packed_files import (
     verify_packed,
 )
 from library.errors import UserError
+from library.wording import counted, format_size, listed
 
 logger = logging.getLogger(__name__)
 
-_GIB = 2**30
-_VERIFYING_THREADS = min(8, os.cpu_count() or 1)
+_EXAMPLES_SHOWN = 3
+_VERIFYING_THREADS = 8
 _LEFTOVER_AGE = 24 * 3600
 """Seconds after which nobody is still writing a file."""
 
@@ -93,11 +94,12 @@ class CacheFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self.path).free
+            with tempfile.TemporaryFile(dir=self.path):  # a folder that exists may yet be one that is only read
+                free = shutil.disk_usage(self.path).free
         except OSError as error:
             raise self.refusal(error.strerror or str(error)) from None
         if free < needed:
-            raise self.refusal(f"{needed / _GIB:.2f} GiB are needed and {free / _GIB:.2f} GiB are free")
+            raise self.refusal(f"{format_size(needed)} are needed and {format_size(free)} are free")
         self._remove_leftovers()
 
     def refusal(self, reason: str) -> UserError:
@@ -115,12 +117,10 @@ class CacheFolder:
 
 
 def _report(damaged: dict[Path, str], contents: str) -> str:
-    path, reason = next(iter(damaged.items()))
+    shown = listed([f"'{path}' ({reason})" for path, reason in damaged.items()], _EXAMPLES_SHOWN)
     return (
-        f"{len(damaged)} files with {contents} are damaged or cannot be read; what they held is encoded again: "
-        f"'{path}' ({reason})"
-        + "".join(f", '{other}'" for other in list(damaged)[1:3])
-        + (", ..." if len(damaged) > 3 else "")
+        f"damaged or unreadable: {counted(len(damaged), 'file')} with {contents}; what was in there is encoded again: "
+        f"{shown}"
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from library.dataset.cached_latents import CachedLatents, LatentKey
 from library.dataset.loss_masks import masks_from_sums
 from library.errors import UserError
+from library.wording import counted, listed
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,5 @@ def report_unusable(outcomes: Mapping[LatentKey, Outcome]) -> None:
         return
     if all(isinstance(outcome, UnusablePicture) for outcome in outcomes.values()):
         raise UserError(f"no image can be encoded; the first: {next(iter(unusable.values()))}")
-    shown = "; ".join(str(one) for one in list(unusable.values())[:_EXAMPLES_SHOWN])
-    more = "; ..." if len(unusable) > _EXAMPLES_SHOWN else ""
-    logger.warning(f"{len(unusable)} images cannot be encoded and have no part in the training: {shown}{more}")
+    shown = listed([str(one) for one in unusable.values()], _EXAMPLES_SHOWN, "; ")
+    logger.warning(f"left out of the training, since encoding failed: {counted(len(unusable), 'image')}: {shown}")

@@ -1,11 +1,10 @@
 """From pictures to latents, as quickly as the slowest step allows: threads read what the VAE encodes next."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from library.caching.encoded_latents import EncodedPicture, Outcome, UnusablePic
 from library.caching.latent_pictures import LatentPicture
 from library.dataset.augmentation import show
 from library.dataset.image_files import UnreadableImageError
+from library.dataset.loading import usable_cores
 from library.dataset.loss_masks import mask_sums
 from library.dataset.pictures import PictureReader
 from library.errors import UserError
@@ -25,6 +25,7 @@ Batch = Sequence[LatentPicture]
 GeneratorOf = Callable[[LatentPicture], torch.Generator]
 """What the sample of a picture is drawn from."""
 
+_MOST_THREADS = 16
 _READ_AHEAD = 2
 """Pictures for each thread, beyond the batch that is encoded."""
 
@@ -54,7 +55,8 @@ class LatentEncoder:
     tolerates_unusable: bool = False
     """Pictures that cannot be read or encoded are left out."""
     show_progress: bool = False
-    num_threads: int = min(16, os.cpu_count() or 1)
+    num_threads: int = field(default_factory=lambda: min(_MOST_THREADS, usable_cores()))
+    """that read images"""
 
     def encode(
         self, batches: Sequence[Batch], generator_of: GeneratorOf

@@ -50,21 +50,23 @@ Fingerprint = str | UnusablePicture
 
 @dataclass(frozen=True)
 class _Unchanged:
-    """A PictureReader that notices when an image is replaced while images are encoded: its latents would be kept
-    under another image's name."""
+    """A PictureReader that notices when an image is not what its fingerprint says, since it was replaced while images
+    are encoded, or is trusted: its latents would be kept under another image's name."""
 
     reader: PictureReader
     fingerprints: Mapping[str, Fingerprint]
-    """by image id, as they were when the run began"""
+    """by image id"""
+    is_trusted: bool
 
     def read(self, record: ImageRecord) -> Picture:
         picture = self.reader.read(record)
-        if self.fingerprint(record) != self.fingerprints[record.image_id]:
-            raise UnreadableImageError("it has changed since the run began")
+        if self.fingerprint(record, looks_again=True) != self.fingerprints[record.image_id]:
+            since = "it was last looked at; leave out --skip_cache_check" if self.is_trusted else "the run began"
+            raise UnreadableImageError(f"it has changed since {since}")
         return picture
 
-    def fingerprint(self, record: ImageRecord) -> str:
-        return self.reader.fingerprint(record)
+    def fingerprint(self, record: ImageRecord, looks_again: bool = False) -> str:
+        return self.reader.fingerprint(record, looks_again)
 
     def keep_facts(self) -> None:
         self.reader.keep_facts()
@@ -96,8 +98,14 @@ class LatentsOnDisk:
         return list(in_batches(pictures, self._batch_size))
 
 
-def fingerprints_of(encoder: LatentEncoder, pictures: Sequence[LatentPicture]) -> dict[str, Fingerprint]:
+def fingerprints_of(
+    encoder: LatentEncoder,
+    pictures: Sequence[LatentPicture],
+    processes: Processes = Processes(),  # noqa: B008 - immutable
+) -> dict[str, Fingerprint]:
     """By image id: what stands for the content of each image and its mask.
+
+    Several processes are each called with the same pictures and share the work.
 
     Raises:
         UserError: an image cannot be read, and that is not tolerated.
@@ -107,15 +115,21 @@ def fingerprints_of(encoder: LatentEncoder, pictures: Sequence[LatentPicture]) -
         try:
             return encoder.reader.fingerprint(record)
         except UnreadableImageError as error:
-            return encoder.tolerated(UnusablePicture(record.path, str(error)))
+            return UnusablePicture(record.path, str(error))
 
-    records = {picture.record.image_id: picture.record for picture in pictures}
+    records = list({picture.record.image_id: picture.record for picture in pictures}.values())
+    mine = processes.share_of(records)
     with ThreadPoolExecutor(encoder.num_threads) as pool:
         found = tqdm(
-            pool.map(fingerprint, records.values()),
-            total=len(records), desc="looking at images", unit="image", disable=not encoder.show_progress,
+            pool.map(fingerprint, mine),
+            total=len(mine), desc="looking at images", unit="image", disable=not encoder.show_progress,
         )  # fmt: skip
-        return dict(zip(records, found, strict=True))
+        shares = processes.gather({record.image_id: one for record, one in zip(mine, found, strict=True)})
+    fingerprints = {image_id: one for share in shares for image_id, one in share.items()}
+    for one in fingerprints.values():
+        if isinstance(one, UnusablePicture):
+            encoder.tolerated(one)
+    return fingerprints
 
 
 def encode_on_disk(
@@ -135,7 +149,7 @@ def encode_on_disk(
         encoder: keeps latents in float16.
         fingerprints: of their images, from `fingerprints_of`.
         folder: of one settings key.
-        is_trusted: files are not compared with what was once written to them.
+        is_trusted: files are not compared with what was once written to them, and fingerprints may be out of date.
 
     Raises:
         UserError: an image cannot be read or encoded, and that is not tolerated; or the folder cannot be written.
@@ -151,7 +165,7 @@ def encode_on_disk(
             wanted.setdefault(keys[picture.key], picture)
     store = LatentsOnDisk(CacheFolder(folder, KIND, is_trusted), wanted, encoder.batch_size)
     logger.info(f"{len(store.entries)} of {len(wanted)} different pictures are encoded already in '{folder}'")
-    careful = replace(encoder, reader=_Unchanged(encoder.reader, fingerprints))
+    careful = replace(encoder, reader=_Unchanged(encoder.reader, fingerprints, is_trusted))
     complete_together(store, lambda share: _write(careful, share, store, keys, limits), processes)
     if store.missing():
         raise store.folder.refusal("files that were just written are not there, or are damaged")

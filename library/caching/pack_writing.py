@@ -23,7 +23,7 @@ class PackLimits:
     """When a file is written. What is not written yet is lost if the run is killed."""
 
     num_bytes: int = 64 * 2**20
-    seconds: float = 30.0
+    seconds: float = 10.0
 
 
 class PackWriter:

@@ -22,6 +22,13 @@ class Processes:
         """This process's part of what all of them see alike."""
         return items[self.index :: self.count]
 
+    def in_turn(self, action: Callable[[], None]) -> None:
+        """Each process does it when those before it have done it."""
+        for turn in range(self.count):
+            if turn == self.index:
+                action()
+            self.wait_for_everyone()
+
 
 class Store(Protocol[Item]):
     """What a folder holds of the things that a run needs."""

@@ -78,7 +78,7 @@ class BatchPreparer:
             loss_weights=torch.tensor(weights),
             draws=draw_for(batch.exposures, self.layout, self.seed, samples_posterior=not is_sampled),
             network_multiplier=self.datasets[records[0].dataset].settings.network_multiplier,
-            unreadable=tuple(f"{records[row].path}: {reason}" for row, reason in content.unusable.items()),
+            unreadable=tuple(f"'{records[row].path}': {reason}" for row, reason in content.unusable.items()),
         )
 
     def _subset(self, record: ImageRecord) -> SubsetSettings:
@@ -110,7 +110,7 @@ class BatchPreparer:
         """
         if not self.skips_unreadable:
             raise UserError(
-                f"image '{record.path}': {reason}. Repair or remove it, or train without: --unreadable_images skip"
+                f"image '{record.path}': {reason}; repair or remove it, or train without: --unreadable_images skip"
             )
         return reason
 

@@ -36,8 +36,5 @@ class LatentSource(Protocol):
         """
         Args:
             shape: (channels, height, width) of each picture in latent cells.
-
-        Raises:
-            UserError: what was cached has vanished or was damaged since the run began.
         """
         ...

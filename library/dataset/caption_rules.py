@@ -86,6 +86,18 @@ def _is_dropped(rules: SubsetSettings, epoch: int, rng: random.Random) -> bool:
     return every > 0 and (epoch + 1) % every == 0
 
 
+def stored_tags(caption: str, rules: SubsetSettings) -> list[str]:
+    """Of all lines that may be used, without the marks between them. What stands in braces, to be chosen from, stays in
+    one piece."""
+    lines = caption.split("\n") if rules.enable_wildcard else caption.split("\n", 1)[:1]
+    marks = (rules.caption_separator, rules.secondary_separator, rules.keep_tokens_separator)
+    longest_first = sorted(filter(None, marks), key=len, reverse=True)  # a mark may hold another
+    between = "|".join(map(re.escape, longest_first))
+    if rules.enable_wildcard:
+        between = f"(?:{between})(?![^{{}}]*}})"
+    return [tag for line in lines for part in re.split(between, line) if (tag := part.strip())]
+
+
 def _rearrange_tags(caption: str, rules: SubsetSettings, moment: Moment, rng: random.Random) -> str:
     """Leaves tags out and shuffles the others, except those that are to stay where they are; empty tags vanish."""
     head, flexible, tail = _parts(caption, rules)

@@ -1,21 +1,28 @@
 """The captions of a whole folder, and what is worth saying about them."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from library.dataset.caption_files import CaptionFile, UnreadableCaption, find_caption_files, read_caption_files
+from library.dataset.caption_files import (
+    CaptionFile,
+    UnreadableCaption,
+    find_caption_files,
+    is_telling,
+    read_caption_files,
+)
 from library.dataset.findings import Findings, examples
 from library.dataset.missing_captions import wanted_files, what_lies_beside
 from library.options.dataset_settings import SubsetSettings
+from library.wording import counted
 
 
 @dataclass
 class _Oddities:
     """Caption files of one folder that may not be what was meant."""
 
-    other_encoding: dict[str, list[Path]] = field(default_factory=lambda: defaultdict(list))
+    other_encoding: dict[str, dict[Path, CaptionFile]] = field(default_factory=lambda: defaultdict(dict))
     """Encoding -> files."""
     empty: list[Path] = field(default_factory=list)
     with_unused_lines: list[Path] = field(default_factory=list)
@@ -47,7 +54,7 @@ def read_captions(images: Sequence[Path], subset: SubsetSettings, findings: Find
 
 def _stored_caption(file: Path, content: CaptionFile, subset: SubsetSettings, oddities: _Oddities) -> str:
     if content.encoding != "utf-8":
-        oddities.other_encoding[content.encoding].append(file)
+        oddities.other_encoding[content.encoding][file] = content
     first, *others = content.lines
     if subset.enable_wildcard:  # each use of the image chooses one of the lines
         caption = "\n".join(line for line in content.lines if line)
@@ -62,24 +69,36 @@ def _stored_caption(file: Path, content: CaptionFile, subset: SubsetSettings, od
 
 def _about_oddities(oddities: _Oddities, num_files: int, subset: SubsetSettings) -> list[str]:
     unused = " and ".join(subset.caption_extensions[1:])
-    texts = {
-        f"are not UTF-8 and were read as {encoding}; save them as UTF-8 to be sure": files
+    kinds = [
+        (f"not UTF-8, and read as {encoding}", list(files), _advice_on_encoding(files))
         for encoding, files in oddities.other_encoding.items()
-    } | {
-        "have an empty first line, so that their images are trained with an empty caption": oddities.empty,
-        "hold more than one line, of which only the first is used": oddities.with_unused_lines,
-        f"are preferred to the {unused} files of the same names, which are not used; name the one kind to use with "
-        "--caption_extension": oddities.preferred,
-    }
-    return [
-        f"{len(files)} of {num_files} caption files in '{subset.image_dir}' {text}: {examples(files)}"
-        for text, files in texts.items()
-        if files
+    ] + [
+        ("an empty first line, and so an empty caption", oddities.empty, ""),
+        ("more than one line, of which only the first is used", oddities.with_unused_lines, ""),
+        (
+            f"used instead of a {unused} file of the same name",
+            oddities.preferred,
+            "; name the one kind to use with --caption_extension",
+        ),
     ]
+    all_files = f"{counted(num_files, 'caption file')} in '{subset.image_dir}'"
+    return [f"{what}: {len(files)} of {all_files}: {examples(files)}{advice}" for what, files, advice in kinds if files]
+
+
+def _advice_on_encoding(files: Mapping[Path, CaptionFile]) -> str:
+    """A sample of the text shows whether the encoding is right."""
+    # letters show more than a quotation mark
+    shown = max(files.values(), key=lambda content: any(map(is_telling, content.sample)))
+    if not shown.is_guessed:
+        return "; tools/lint_dataset.py --fix saves as UTF-8"
+    return (
+        f" (a guess, by which one reads: {shown.sample}); if that is right, tools/lint_dataset.py --fix --encoding "
+        f"{shown.encoding} saves as UTF-8; if not, name the right encoding there"
+    )
 
 
 def _about_class_words(without: Sequence[Path], num_images: int, subset: SubsetSettings) -> str:
     return (
-        f"{len(without)} of {num_images} images in '{subset.image_dir}' have no {wanted_files(subset)}; "
-        f"'{subset.class_tokens}' is used instead: {examples(without)}{what_lies_beside(without)}"
+        f"no {wanted_files(subset)}: {len(without)} of {counted(num_images, 'image')} in '{subset.image_dir}': "
+        f"{examples(without)}{what_lies_beside(without)}; '{subset.class_tokens}' is used instead"
     )

@@ -78,7 +78,7 @@ class CustomPictures:
             )
         return Picture(pixels, mask, mask_is_alpha=alpha is not None)
 
-    def fingerprint(self, record: ImageRecord) -> str:
+    def fingerprint(self, record: ImageRecord, looks_again: bool = False) -> str:
         """The same for the same pixels and mask; different for all others.
 
         Raises:

@@ -22,6 +22,7 @@ from library.dataset.records import Dataset, ImageRecord, ListedImage
 from library.dataset.scan import make_record, report_too_small
 from library.options.dataset_settings import DatasetSettings
 from library.options.groups.dataset import UnreadableImages
+from library.wording import counted
 
 Answer = TypeVar("Answer")
 
@@ -93,6 +94,6 @@ def _answers(ask: Callable[[int], Answer], count: int, origin: Path, findings: F
             errors.append(str(error))
     if not errors:
         return answers
-    others = f", and so for {len(errors) - 1} other images of {count}" if len(errors) > 1 else ""
+    others = f", and so for {counted(len(errors) - 1, 'other image')} of {count}" if len(errors) > 1 else ""
     findings.problems.append(f"--dataset_class {origin}: {errors[0]}{others}")
     return []

@@ -8,6 +8,7 @@ from pathlib import Path
 from library.dataset.aspect_buckets import Placement, Size
 from library.dataset.findings import examples
 from library.dataset.records import Dataset, ImageRecord
+from library.wording import counted
 
 SMALLEST_JITTERED_FACE = 40
 """pixels"""
@@ -98,6 +99,7 @@ def face_crop_notices(datasets: Sequence[Dataset]) -> list[str]:
 
 def _about_faceless(folder: Path, faceless: Sequence[Path], records: Sequence[ImageRecord]) -> str:
     return (
-        f"face_crop_aug_range: the names of {len(faceless)} of {len(records)} images in '{folder}' do not tell where "
-        f"the face is (NAME_CENTREX_CENTREY_WIDTH_HEIGHT); they are cropped as usual: {examples(faceless)}"
+        "face_crop_aug_range: cropped as usual, since the name does not tell where the face is "
+        f"(NAME_CENTREX_CENTREY_WIDTH_HEIGHT): {len(faceless)} of {counted(len(records), 'image')} in '{folder}': "
+        f"{examples(faceless)}"
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from library.wording import listed
+
 EXAMPLES_SHOWN = 5
 
 
@@ -43,5 +45,4 @@ def _add_new(known: list[_Found], found: Sequence[_Found]) -> None:
 
 def examples(paths: Sequence[Path]) -> str:
     """The names of the first few files."""
-    names = ", ".join(path.name for path in paths[:EXAMPLES_SHOWN])
-    return names if len(paths) <= EXAMPLES_SHOWN else f"{names}, ..."
+    return listed([path.name for path in paths], EXAMPLES_SHOWN)

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import stat
 import struct
 import warnings
 import zlib
@@ -135,12 +136,22 @@ def open_image(path: Path) -> Iterator[Image.Image]:
         UnreadableImageError: missing, not an image, damaged, or unreasonably large.
     """
     try:
+        check_kind_of_file(path.stat())
         with Image.open(path) as image:
             if image.mode == "F":
                 raise UnreadableImageError("its pixels are floating-point numbers; save it with 8 bits per channel")
             yield image
     except PILLOW_ERRORS as error:
         raise UnreadableImageError(_reason(path, error)) from None
+
+
+def check_kind_of_file(status: os.stat_result) -> None:
+    """
+    Raises:
+        UnreadableImageError: a pipe, a socket or a device, which may keep who opens it waiting for ever.
+    """
+    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+        raise UnreadableImageError("it is no regular file")
 
 
 def file_trouble(path: Path, error: OSError) -> str:

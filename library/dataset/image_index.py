@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from library.atomic_files import write_text_atomically
-from library.dataset.image_files import UnreadableImageError, file_trouble
+from library.dataset.image_files import UnreadableImageError, check_kind_of_file, file_trouble
 from library.dataset.image_headers import ImageHeader, read_image_header
 
 FILE_NAME = "images.json"
@@ -76,13 +76,16 @@ class ImageIndex:
         self._learn(key, replace(entry, header=header))
         return header
 
-    def content(self, path: Path) -> str:
+    def content(self, path: Path, looks_again: bool = False) -> str:
         """The same for files of the same bytes, whatever they are called.
+
+        Args:
+            looks_again: whether the file has changed, even if files are trusted.
 
         Raises:
             UnreadableImageError: the file cannot be read.
         """
-        key, entry = self._entry(path)
+        key, entry = self._entry(path, looks_again)
         if entry.content is not None:
             return entry.content
         content = _hash(path)
@@ -107,15 +110,16 @@ class ImageIndex:
             )
         self._new.clear()
 
-    def _entry(self, path: Path) -> tuple[str, _Entry]:
+    def _entry(self, path: Path, looks_again: bool = False) -> tuple[str, _Entry]:
         key = self._key(path)
-        if self._trusts_files and key in self._entries:
+        if self._trusts_files and not looks_again and key in self._entries:
             return key, self._entries[key]
         try:
-            stat = path.stat()
+            status = path.stat()
         except OSError as error:
             raise UnreadableImageError(file_trouble(path, error)) from None
-        return key, self._known(key, _State(stat.st_size, stat.st_mtime_ns))
+        check_kind_of_file(status)
+        return key, self._known(key, _State(status.st_size, status.st_mtime_ns))
 
     def _known(self, key: str, state: _State) -> _Entry:
         entry = self._entries.get(key)
@@ -135,7 +139,8 @@ class ImageIndex:
             return absolute.as_posix()
 
     def _exists(self, key: str) -> bool:
-        return self._folder is None or os.path.lexists(self._folder / key)
+        # not as the system would go up: beyond a folder that is a link, that leads elsewhere
+        return self._folder is None or os.path.lexists(os.path.normpath(self._folder / key))
 
 
 def _hash(path: Path) -> str:

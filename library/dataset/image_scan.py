@@ -16,6 +16,7 @@ from library.dataset.image_index import ImageIndex
 from library.dataset.picture_files import check_mask
 from library.dataset.records import ListedImage
 from library.options.groups.dataset import UnreadableImages
+from library.wording import counted
 
 HEADER_READERS = 8
 _IMAGES_AT_A_TIME = 32
@@ -85,19 +86,16 @@ def _about_skipped(skipped: Sequence[SkippedImage], num_images: int, source: Pat
     for one in skipped:
         by_reason[one.reason].append(one.path)
     kinds = sorted(by_reason.items(), key=lambda kind: -len(kind[1]))
-    lines = [f"    {len(paths)}: {reason}: {examples(paths)}" for reason, paths in kinds[:_KINDS_SHOWN]]
-    others = sum(len(paths) for _, paths in kinds[_KINDS_SHOWN:])
-    if others:
-        lines.append(f"    {others}: other reasons")
-    if len(skipped) == num_images:
-        start = f"none of the {num_images} images in '{source}' can be used:"
-    else:
-        start = f"{len(skipped)} of {num_images} images in '{source}' are left out, since they cannot be used:"
+    if len(kinds) > _KINDS_SHOWN + 1:  # a single one takes no more room than to say that there is one
+        rare = [path for _, paths in kinds[_KINDS_SHOWN:] for path in paths]
+        kinds = [*kinds[:_KINDS_SHOWN], ("other reasons", rare)]
+    lines = [f"    {len(paths)}: {reason}: {examples(paths)}" for reason, paths in kinds]
+    start = f"unusable, and so left out: {len(skipped)} of {counted(num_images, 'image')} in '{source}':"
     return "\n".join([start, *lines])
 
 
 def _about_several(several: Sequence[Path], num_images: int, source: Path) -> str:
     return (
-        f"{len(several)} of {num_images} images in '{source}' have several frames or pages, of which the first is "
-        f"used: {examples(several)}"
+        f"several frames or pages, of which the first is used: {len(several)} of {counted(num_images, 'image')} in "
+        f"'{source}': {examples(several)}"
     )

@@ -25,11 +25,11 @@ class LoaderSettings:
 
 def choose_loader(num_workers: int, cached: bool, device: torch.device) -> LoaderSettings:
     """Processes pay only when there are pictures to decode; cached latents are quicker read in a thread."""
-    workers = 0 if cached else min(num_workers, _usable_cores())
+    workers = 0 if cached else min(num_workers, usable_cores())
     return LoaderSettings(workers, pin_memory=device.type == "cuda")
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """Those this process may use, where the system tells; a cluster's scheduler may grant a few of many."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

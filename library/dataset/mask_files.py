@@ -9,6 +9,7 @@ from library.dataset.findings import Findings, examples
 from library.dataset.image_files import find_images, folder_trouble
 from library.dataset.records import ListedImage
 from library.options.dataset_settings import SubsetSettings
+from library.wording import counted
 
 
 def find_masks(images: Sequence[Path], subset: SubsetSettings, findings: Findings) -> list[Path | None]:
@@ -29,9 +30,9 @@ def find_masks(images: Sequence[Path], subset: SubsetSettings, findings: Finding
     missing = [image.name for image, stem in zip(images, stems, strict=True) if stem not in masks]
     if missing:
         findings.problems.append(
-            f"{len(missing)} of {len(images)} images in '{subset.image_dir}' have no mask of the same name in "
-            f"'{folder}': {', '.join(missing)}; add masks (white counts fully), or move these images to a subset "
-            "without conditioning_data_dir"
+            f"no mask of the same name in '{folder}': {len(missing)} of {counted(len(images), 'image')} in "
+            f"'{subset.image_dir}': {', '.join(missing)}; add masks (white counts fully), or move such images "
+            "to a subset without conditioning_data_dir"
         )
     for stem in sorted(set(stems) & masks.keys()):
         if len(masks[stem]) > 1:
@@ -55,7 +56,8 @@ def report_unused_masks(listed: Sequence[tuple[SubsetSettings, Sequence[ListedIm
         with contextlib.suppress(OSError):  # reported where the masks are listed
             unused = [mask for mask in find_images(folder, recursive, folders_of_images) if mask not in used]
             if unused:
-                findings.warnings.append(f"{len(unused)} masks in '{folder}' belong to no image: {examples(unused)}")
+                what = f"{counted(len(unused), 'mask')} in '{folder}'"
+                findings.warnings.append(f"belonging to no image: {what}: {examples(unused)}")
 
 
 def masks_of_folder(masks: Path, images: Path) -> Path:

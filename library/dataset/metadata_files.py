@@ -18,6 +18,7 @@ from library.dataset.image_files import find_images
 from library.dataset.records import ListedImage
 from library.options.dataset_settings import SubsetSettings
 from library.options.strict_json import parse_json
+from library.wording import counted
 
 
 def read_metadata(subset: SubsetSettings, findings: Findings) -> list[ListedImage]:
@@ -32,8 +33,9 @@ def read_metadata(subset: SubsetSettings, findings: Findings) -> list[ListedImag
         problems.append("it lists no image")
     if images and len(folder.missing) == len(images):
         problems.append(
-            f"none of its {len(images)} images is there: {examples(folder.missing)} in '{subset.image_dir}'; name the "
-            "folder that their names start from as image_dir (with --in_json: as --train_data_dir)"
+            f"not found in '{subset.image_dir}': {len(images)} of {counted(len(images), 'image')}: "
+            f"{examples(folder.missing)}; name the folder that the names start from as image_dir (with --in_json: as "
+            "--train_data_dir)"
         )
     findings.problems += [f"{place}: {problem}" for problem in problems]
     return images
@@ -59,6 +61,9 @@ class _Entry:
 
 
 def _entries(path: Path, problems: list[str]) -> list[_Entry]:
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        problems.append("it is no regular file")  # to open a pipe may take for ever
+        return []
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:

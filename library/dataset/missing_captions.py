@@ -8,6 +8,7 @@ from library.dataset.findings import Findings, examples
 from library.dataset.image_files import IMAGE_EXTENSIONS
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import SubsetSettings
+from library.wording import counted
 
 ONE_IN = 10
 """One in so many images may have no caption: with more of them, the captions were probably not found."""
@@ -21,12 +22,12 @@ def check_missing_captions(datasets: Sequence[Dataset], findings: Findings) -> N
     strict = [record for record, subset in _images(datasets) if not (subset.is_reg or subset.allow_missing_captions)]
     missing = sum(not record.has_caption for record in strict)
     if missing * ONE_IN <= len(strict):
-        findings.warnings += [f"{text}; they are trained with an empty one" for text in _folders(datasets)]
+        findings.warnings += [f"{text}; trained with an empty caption" for text in _folders(datasets)]
         return
     findings.problems.append(
-        f"{missing} of {len(strict)} training images have no caption, which is more than a tenth: write captions, or "
-        "class_tokens as the caption of such images, or allow empty captions with --allow_missing_captions. "
-        + "; ".join(_folders(datasets))
+        f"without a caption: {missing} of {counted(len(strict), 'training image')}, which is more than a tenth: "
+        f"{'; '.join(_folders(datasets))}; write captions, or class_tokens as the caption of such images, or allow "
+        "empty captions with --allow_missing_captions"
     )
 
 
@@ -52,15 +53,11 @@ def _folders(datasets: Sequence[Dataset]) -> list[str]:
 
 
 def _about_folder(without: Sequence[Path], num_images: int, subset: SubsetSettings) -> str:
+    share = f"{len(without)} of {counted(num_images, 'image')}"
     if subset.metadata_file is not None:
-        return (
-            f"{len(without)} of {num_images} images in '{subset.metadata_file}' have neither a caption nor tags: "
-            f"{examples(without)}"
-        )
-    return (
-        f"{len(without)} of {num_images} images in '{subset.image_dir}' have no {wanted_files(subset)}: "
-        f"{examples(without)}{what_lies_beside(without)}"
-    )
+        return f"neither a caption nor tags: {share} in '{subset.metadata_file}': {examples(without)}"
+    beside = what_lies_beside(without)
+    return f"no {wanted_files(subset)}: {share} in '{subset.image_dir}': {examples(without)}{beside}"
 
 
 def wanted_files(subset: SubsetSettings) -> str:
@@ -80,5 +77,6 @@ def what_lies_beside(images: Sequence[Path]) -> str:
     if not counts:
         return ""
     kinds = counts.most_common()
-    found = ", ".join(f"{count} of them a {suffix} file" for suffix, count in kinds)
-    return f" (but {found}; --caption_extension {kinds[0][0]} uses those)"
+    found = ", ".join(counted(count, f"{suffix} file") for suffix, count in kinds)
+    most_frequent = kinds[0][0]
+    return f" (but found: {found}; --caption_extension {most_frequent} uses {most_frequent} files)"

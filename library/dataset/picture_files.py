@@ -39,15 +39,15 @@ class FilePictures:
             return Picture(pixels, _read_mask(record.mask_path, size))
         return Picture(pixels, mask, mask_is_alpha=mask is not None)
 
-    def fingerprint(self, record: ImageRecord) -> str:
-        """The same for the same image and mask, whatever their names; different for all others.
+    def fingerprint(self, record: ImageRecord, looks_again: bool = False) -> str:
+        """See PictureReader.
 
         Raises:
             UnreadableImageError: the image or its mask cannot be read.
         """
-        content = self.index.content(record.path)
+        content = self.index.content(record.path, looks_again)
         if record.mask_path is not None:
-            return f"{content}-mask-{_hash_of_mask(record.mask_path, self.index)}"
+            return f"{content}-mask-{_hash_of_mask(record.mask_path, self.index, looks_again)}"
         if record.alpha_mask and self.index.header(record.path).transparent:
             return f"{content}-alpha"
         return content
@@ -79,9 +79,9 @@ def _read_mask(path: Path, image_size: Size) -> np.ndarray:
     return np.ascontiguousarray(colours[..., 0])
 
 
-def _hash_of_mask(path: Path, index: ImageIndex) -> str:
+def _hash_of_mask(path: Path, index: ImageIndex, looks_again: bool) -> str:
     try:
-        return index.content(path)
+        return index.content(path, looks_again)
     except UnreadableImageError as error:
         raise _about_mask(path, error) from None
 

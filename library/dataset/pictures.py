@@ -30,8 +30,11 @@ class PictureReader(Protocol):
         """
         ...
 
-    def fingerprint(self, record: ImageRecord) -> str:
+    def fingerprint(self, record: ImageRecord, looks_again: bool = False) -> str:
         """The same for the same image and mask, whatever their names; different for all others.
+
+        Args:
+            looks_again: whether the files have changed, even where those of earlier runs are trusted.
 
         Raises:
             UnreadableImageError: as for `read`.

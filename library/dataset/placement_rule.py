@@ -12,7 +12,7 @@ from library.dataset.aspect_buckets import (
     predefined_buckets,
 )
 from library.dataset.findings import Findings
-from library.options.dataset_settings import DATASET_KEYS, DatasetSettings
+from library.options.dataset_settings import DatasetSettings
 
 PlacementRule = Callable[[Size], Placement | None]
 """Image size -> placement; None when the image is too small to be used."""
@@ -32,7 +32,6 @@ def placement_rule(settings: DatasetSettings, findings: Findings) -> PlacementRu
     if not settings.enable_bucket:
         return lambda size: cover(size, resolution)
     if settings.bucket_no_upscale and not settings.enforce_bucket_limits:
-        findings.warnings += _ignored_limits(settings)
         return lambda size: place_without_upscaling(size, resolution, steps)
     problems = _contradictions(settings, resolution)
     if problems:
@@ -45,26 +44,20 @@ def placement_rule(settings: DatasetSettings, findings: Findings) -> PlacementRu
     return lambda size: place_in_nearest_bucket(size, buckets)
 
 
-def _ignored_limits(settings: DatasetSettings) -> list[str]:
-    names = ("min_bucket_reso", "max_bucket_reso")
-    changed = [name for name in names if getattr(settings, name) != DATASET_KEYS[name].default]
-    if not changed:
-        return []
-    given = " and ".join(f"{name} {getattr(settings, name)}" for name in changed)
-    return [
-        f"{given} {'have' if len(changed) > 1 else 'has'} no effect with bucket_no_upscale: the images' own sizes set "
-        "the limits; to have them kept, add enforce_bucket_limits"
-    ]
-
-
 def _contradictions(settings: DatasetSettings, resolution: Size) -> list[str]:
     smallest, largest = effective_bucket_limits(settings)
     shown = f"{resolution[0]}x{resolution[1]}"
     problems = []
     if smallest > min(resolution):
-        problems.append(f"min_bucket_reso {settings.min_bucket_reso} must not exceed the resolution {shown}")
+        problems.append(
+            f"min_bucket_reso {settings.min_bucket_reso} must not exceed the resolution {shown}; give min_bucket_reso "
+            f"{min(resolution)} or less"
+        )
     if largest < max(resolution):
-        problems.append(f"max_bucket_reso {settings.max_bucket_reso} must not be below the resolution {shown}")
+        problems.append(
+            f"max_bucket_reso {settings.max_bucket_reso} must not be below the resolution {shown}; give "
+            f"max_bucket_reso {max(resolution)} or more"
+        )
     if smallest < 1 or min(resolution) < settings.bucket_reso_steps:
         problems.append(
             f"bucket_reso_steps {settings.bucket_reso_steps} is larger than the smallest side allowed; "

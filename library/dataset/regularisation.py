@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from library.dataset.findings import Findings
 from library.dataset.records import Dataset
+from library.wording import counted
 
 
 def balance_regularisation(dataset: Dataset, findings: Findings) -> Dataset:
@@ -18,8 +19,8 @@ def balance_regularisation(dataset: Dataset, findings: Findings) -> Dataset:
     unused = repeats.count(0)
     if unused:
         findings.warnings.append(
-            f"{unused} of {len(regularisation)} regularisation images are not used, "
-            f"since there are only {wanted} training images (with repeats)"
+            f"not used, as not needed beside {counted(wanted, 'training image')} (with repeats): "
+            f"{unused} of {counted(len(regularisation), 'regularisation image')}"
         )
     balanced = [replace(record, repeats=times) for record, times in zip(regularisation, repeats, strict=True)]
     return replace(dataset, records=(*of_training, *balanced))

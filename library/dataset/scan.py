@@ -12,6 +12,7 @@ from library.dataset.placement_rule import placement_rule
 from library.dataset.records import Dataset, ImageRecord, ListedImage
 from library.dataset.subset_images import list_images
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
+from library.wording import counted
 
 
 def scan_dataset(
@@ -109,9 +110,15 @@ def report_too_small(
 ) -> None:
     if not too_small:
         return
+    if settings.enforce_bucket_limits:
+        reason = f"smaller than min_bucket_reso {settings.min_bucket_reso} allows"
+        remedy = "give a smaller min_bucket_reso"
+    else:
+        reason = f"a side would be shorter than bucket_reso_steps {settings.bucket_reso_steps}"
+        remedy = "enforce_bucket_limits would crop those that are long and thin"
     findings.warnings.append(
-        f"{len(too_small)} images are left out, since a side is shorter than bucket_reso_steps "
-        f"{settings.bucket_reso_steps} and bucket_no_upscale forbids enlarging them: {examples(too_small)}"
+        f"left out, since bucket_no_upscale forbids enlarging: {counted(len(too_small), 'image')}, {reason}: "
+        f"{examples(too_small)}; {remedy}"
     )
     if not kept:
         findings.problems.append(

@@ -11,6 +11,7 @@ from library.dataset.mask_files import find_masks
 from library.dataset.metadata_files import read_metadata
 from library.dataset.records import ListedImage
 from library.options.dataset_settings import SubsetSettings
+from library.wording import counted
 
 
 def list_images(subset: SubsetSettings, findings: Findings) -> list[ListedImage]:
@@ -43,8 +44,8 @@ def _about_no_images(subset: SubsetSettings) -> str:
 
 def _about_unused_pictures(unused: Sequence[Path], subset: SubsetSettings) -> str:
     counts = Counter(path.suffix.lower() for path in unused)
-    kinds = ", ".join(f"{count} {extension}" for extension, count in sorted(counts.items()))
+    kinds = ", ".join(counted(count, f"{extension} file") for extension, count in sorted(counts.items()))
     return (
-        f"pictures in '{subset.image_dir}' that are not used, since their formats cannot be read: {kinds}; to train "
-        f"on them, install what reads them (pip install {packages_for(counts)}), or save them as .png"
+        f"not used, since the format cannot be read: {kinds} in '{subset.image_dir}'; install what reads it (pip "
+        f"install {packages_for(counts)}), or save as .png"
     )

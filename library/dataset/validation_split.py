@@ -14,6 +14,7 @@ from library.dataset.findings import Findings, examples
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import SubsetSettings
 from library.randomness import derive_seed
+from library.wording import counted
 
 
 def num_held_out(num_images: int, share: float) -> int:
@@ -36,8 +37,8 @@ def split_validation(datasets: Sequence[Dataset], default_seed: int, findings: F
     real_paths = {record.path: os.path.realpath(record.path) for dataset in datasets for record in dataset.records}
     files = _with_copies({real_paths[record.path] for record in chosen}, set(real_paths.values()))
     findings.warnings.append(
-        f"{len(files)} images are held out for validation and not trained on; a loss on them is not computed in this "
-        "version yet"
+        f"held out for validation and not trained on: {counted(len(files), 'image')}; the loss on what is held out is "
+        "not computed in this version yet"
     )
     held_out = {path for path, file in real_paths.items() if file in files}
     return [_split(dataset, held_out, findings) for dataset in datasets]
@@ -85,8 +86,8 @@ def _content(file: str) -> bytes:
 
 def _about_none(subset: SubsetSettings, num_images: int) -> str:
     return (
-        f"validation_split {subset.validation_split:g} holds out none of the {num_images} images in "
-        f"'{subset.metadata_file or subset.image_dir}': give a larger share"
+        f"validation_split {subset.validation_split:g} holds out 0 of {counted(num_images, 'image')} in "
+        f"'{subset.metadata_file or subset.image_dir}'; give a larger share"
     )
 
 
@@ -109,7 +110,7 @@ def _split(dataset: Dataset, files: Set[Path], findings: Findings) -> Dataset:
             held_out.append(record)
     if dropped:
         findings.warnings.append(
-            f"{len(dropped)} regularisation images are left out, since the same files are held out for validation: "
-            f"{examples(dropped)}"
+            "left out, since the same file is held out for validation: "
+            f"{counted(len(dropped), 'regularisation image')}: {examples(dropped)}"
         )
     return replace(dataset, records=tuple(trained), held_out=tuple(held_out))

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,16 @@ def carry_out(fixes: Sequence[Fix], backup: Path) -> None:
             ) from None
 
 
-def restore(backup: Path) -> list[Path]:
-    """Takes back what a backup folder lists, and returns the files that are as they were again.
+@dataclass(frozen=True)
+class Restored:
+    files: list[Path]
+    """as they were again"""
+    gone: dict[Path, Path]
+    """Files that were only renamed -> their later names, under which they are no more."""
+
+
+def restore(backup: Path) -> Restored:
+    """Takes back what a backup folder lists, as far as it is there.
 
     Raises:
         UserError: the folder is no backup, a file cannot be written, or was changed since; names the files.
@@ -68,11 +77,14 @@ def restore(backup: Path) -> list[Path]:
         raise UserError(
             [f"--restore: '{path}' was changed or replaced after the fix; move it away first" for path in touched]
         )
-    restored = []
+    restored = Restored([], {})
     for change in changes:
+        path = Path(change["path"])
         try:
             if _restore(change, backup):
-                restored.append(Path(change["path"]))
+                restored.files.append(path)
+            elif not path.exists():
+                restored.gone[path] = Path(change["now"])
         except OSError as error:
             raise UserError(f"--restore: '{change['path']}' cannot be written: {error.strerror or error}") from None
     return restored

@@ -1,5 +1,6 @@
 """Findings about single captions and their files."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from library.linting.image_facts import ImageFacts
 from library.linting.inventory import Inventory, LintedCaption, LintedImage
 from library.linting.kinds import Finding
 from library.options.dataset_settings import SubsetSettings
+from library.wording import counted
 
 Count = Callable[[Sequence[str]], list[int]]
 """Captions -> tokens of each, before anything is cut."""
@@ -21,6 +23,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def caption_findings(inventory: Inventory, facts: Mapping[Path, ImageFacts]) -> Iterator[Finding]:
+    yield from _regularised_by_class_words(inventory, facts)
     for image in inventory.by_path.values():
         if facts[image.path].damage is not None:
             continue  # it is not trained on
@@ -28,10 +31,11 @@ def caption_findings(inventory: Inventory, facts: Mapping[Path, ImageFacts]) -> 
             if not image.caption:
                 yield Finding(kinds.CAPTION_EMPTY, (image.path,), f"in '{image.rules.metadata_file}'")
         elif not image.caption_files:
-            yield _about_missing(image)
+            if not _stands_for_class(image):
+                yield _about_missing(image)
         elif len(image.caption_files) > 1:
             names = ", ".join(file.name for file in image.caption_files[1:])
-            yield Finding(kinds.CAPTION_TWO_FILES, image.caption_files, f"{names} is not used")
+            yield Finding(kinds.CAPTION_TWO_FILES, image.caption_files, f"not used: {names}")
     rules_of_files = {image.caption_files[0]: image.rules for image in inventory.images if image.caption_files}
     for file, content in inventory.caption_files.items():
         yield from _about_file(file, content, rules_of_files[file])
@@ -57,6 +61,23 @@ def begins_with_mark(file: Path) -> bool:
         return opened.read(3) == _BYTE_ORDER_MARK
 
 
+def _stands_for_class(image: LintedImage) -> bool:
+    """A regularisation image without a caption, whose folder's class words stand in: the usual case."""
+    is_bare = not image.caption_files and image.rules.metadata_file is None
+    return is_bare and image.rules.is_reg and bool(image.rules.class_tokens)
+
+
+def _regularised_by_class_words(inventory: Inventory, facts: Mapping[Path, ImageFacts]) -> Iterator[Finding]:
+    """One for each folder."""
+    bare = [image for image in inventory.by_path.values() if _stands_for_class(image)]
+    counts = Counter(
+        (image.rules.image_dir, image.rules.class_tokens) for image in bare if facts[image.path].damage is None
+    )
+    for (folder, words), count in counts.items():
+        text = f"{counted(count, 'image')}, trained as '{words}'"
+        yield Finding(kinds.CAPTION_CLASS_WORDS, (folder,), text, {"class_tokens": words, "images": count})
+
+
 def _about_missing(image: LintedImage) -> Finding:
     others = [extension for extension in _CAPTION_EXTENSIONS if extension not in image.rules.caption_extensions]
     for file in find_caption_files(image.path, others):
@@ -72,7 +93,7 @@ def _about_file(file: Path, content: CaptionFile | UnreadableCaption, rules: Sub
         yield Finding(kinds.CAPTION_UNREADABLE, (file,), content.reason)
         return
     if content.encoding != "utf-8":
-        text = f"read as {content.encoding}: {next(filter(None, content.lines), '')}"
+        text = f"read as {content.encoding}: {content.sample}"
         yield Finding(kinds.CAPTION_ENCODING, (file,), text, {"encoding": content.encoding})
     elif begins_with_mark(file):
         yield Finding(kinds.CAPTION_MARK, (file,), "")

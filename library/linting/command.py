@@ -1,6 +1,7 @@
 """The command that checks a dataset: its options, the checks, what is written, the exit code."""
 
 import argparse
+import codecs
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -22,7 +23,7 @@ from library.linting.linter import LintReport, LintRules, lint
 from library.linting.report_json import report_json
 from library.linting.report_text import report_text
 from library.models.clip_tokenizer import CaptionTokenizer, standard_clip_tokenizer
-from library.training.planning.text_layout import counted
+from library.wording import counted
 
 SUCCESS = 0
 FAULTS_FOUND = 1
@@ -55,6 +56,12 @@ def build_lint_parser(description: str) -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="write the findings as JSON, too")
     add("--contact_sheet", type=Path, metavar="FILE", help="write a page (HTML) with the pictures that look alike")
     add("--fix", action="store_true", help="put right what is safe; originals go to the backup folder")
+    add(
+        "--encoding",
+        type=_encoding,
+        metavar="NAME",
+        help="what caption files are in that are not Unicode, such as cp1252: --fix saves them as UTF-8",
+    )
     add("--dry_run", action="store_true", help="only say what --fix would do")
     add(
         "--backup_dir",
@@ -72,14 +79,22 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _encoding(text: str) -> str:
+    try:
+        "a".encode(text)
+    except (LookupError, UnicodeError):
+        raise argparse.ArgumentTypeError(f"'{text}' is no encoding; names are such as cp1252 or shift_jis") from None
+    return codecs.lookup(text).name
+
+
 def run_lint_command(description: str, arguments: Sequence[str]) -> int:
     """Returns the process's exit code."""
     options, others = build_lint_parser(description).parse_known_args(arguments)
     try:
         if options.restore is not None:
-            for path in restore(options.restore):
-                show(f"restored: {path}")
-            return SUCCESS
+            return _restore(options.restore)
+        if options.encoding is not None and not (options.fix or options.dry_run):
+            raise UserError("--encoding says how --fix reads captions; add --fix, or --dry_run to see what it would do")
         data = find_datasets(others)
         set_up_console(data.resolved.settings.console)
         report = _lint(data, options)
@@ -106,13 +121,23 @@ def _lint(data: LintedData, options: argparse.Namespace) -> LintReport:
     return lint(datasets, refused.problems, rules, tokenizer.count, _with_progress)
 
 
+def _restore(backup: Path) -> int:
+    """Returns the process's exit code."""
+    restored = restore(backup)
+    for path in restored.files:
+        show(f"restored: {path}")
+    for path, last in restored.gone.items():
+        show(f"cannot be restored: {path}: it was renamed to {last.name}, which is gone", sys.stderr)
+    return FAULTS_FOUND if restored.gone else SUCCESS
+
+
 def _with_progress(facts: Iterable[ImageFacts], total: int) -> Iterator[ImageFacts]:
     yield from tqdm(facts, total=total, desc="images", unit="", disable=None, leave=False)
 
 
 def _fix(report: LintReport, data: LintedData, options: argparse.Namespace) -> bool:
     """Whether anything was changed."""
-    planned = plan_fixes(report)
+    planned = plan_fixes(report, options.encoding)
     fixes = [fix for fix in planned if not isinstance(fix, Refusal)]
     root = next(iter(data.folders), fixes[0].path.parent if fixes else Path())
     backup = (options.backup_dir or root / BACKUPS) / f"{datetime.now():%Y-%m-%d_%H%M%S}"

@@ -56,7 +56,7 @@ def _about_group(kind: Kind, what: str, files: Sequence[Path], uses: _Uses) -> I
     if Role.TRAINING in roles:
         for role, leak in _LEAKS.items():
             if role in roles:
-                yield Finding(leak, tuple(files), f"{what}: {_told_apart(files, role, uses)}", details)
+                yield Finding(leak, tuple(files), f"{what}, for {role}: {_names_for(role, files, uses)}", details)
     most_within_one_use = max(Counter(role for path in files for role in uses.roles[path]).values())
     if most_within_one_use > 1:
         captions = {uses.captions[path] for path in files}
@@ -64,6 +64,5 @@ def _about_group(kind: Kind, what: str, files: Sequence[Path], uses: _Uses) -> I
         yield Finding(kind, tuple(files), "with different captions" if different else "", details)
 
 
-def _told_apart(files: Sequence[Path], role: Role, uses: _Uses) -> str:
-    apart = [path.name for path in files if role in uses.roles[path]]
-    return f"{', '.join(apart)} {'is' if len(apart) == 1 else 'are'} for {role}"
+def _names_for(role: Role, files: Sequence[Path], uses: _Uses) -> str:
+    return ", ".join(path.name for path in files if role in uses.roles[path])

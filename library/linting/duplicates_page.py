@@ -12,6 +12,7 @@ from library.dataset.image_files import UnreadableImageError
 from library.linting import kinds
 from library.linting.kinds import Finding
 from library.linting.linter import LintReport
+from library.wording import counted, writable
 
 SIDE = 240
 """Pixels of a thumbnail's longer side."""
@@ -35,7 +36,7 @@ figcaption { overflow-wrap: anywhere; color: #333; }
 def duplicates_page(report: LintReport) -> str:
     """HTML in one file, without anything from elsewhere."""
     findings = [finding for finding in report.findings if finding.kind in _SHOWN]
-    heading = f"{len(findings)} groups of the same or similar pictures"
+    heading = f"{counted(len(findings), 'group')} of the same or similar pictures"
     if len(findings) > MOST_GROUPS:
         heading += f"; the first {MOST_GROUPS} are shown"
     sections = "\n".join(_section(finding, report) for finding in findings[:MOST_GROUPS])
@@ -46,7 +47,7 @@ def duplicates_page(report: LintReport) -> str:
 
 
 def _section(finding: Finding, report: LintReport) -> str:
-    text = html.escape(f"{finding.kind.meaning} {finding.message}".strip())
+    text = html.escape(writable(f"{finding.kind.meaning} {finding.message}".strip()))
     figures = "\n".join(_figures(finding, report))
     left_out = len(finding.files) - MOST_IN_GROUP
     more = f"<p>and {left_out} more</p>" if left_out > 0 else ""
@@ -56,7 +57,7 @@ def _section(finding: Finding, report: LintReport) -> str:
 def _figures(finding: Finding, report: LintReport) -> Iterator[str]:
     for path in finding.files[:MOST_IN_GROUP]:
         width, height = report.facts[path].size
-        name = html.escape(str(path))
+        name = html.escape(writable(str(path)))
         yield (
             f"<figure><img src='data:image/jpeg;base64,{_thumbnail(path)}' alt=''>"
             f"<figcaption>{name}<br>{width}x{height}, {path.stat().st_size / 1024:.0f} KiB</figcaption></figure>"

@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from library.dataset.caption_files import CaptionFile
+from library.dataset.caption_files import CaptionFile, UnreadableCaption, read_caption_file_as
 from library.linting import kinds
 from library.linting.caption_checks import begins_with_mark
 from library.linting.image_checks import right_extension
 from library.linting.inventory import Inventory
 from library.linting.linter import LintReport
 from library.linting.tag_checks import tidied
+
+_IS_LINK = "it is a link to another file"
 
 
 @dataclass(frozen=True)
@@ -49,9 +51,13 @@ class Refusal:
 Fix = Rewrite | Rename | Removal
 
 
-def plan_fixes(report: LintReport) -> list[Fix | Refusal]:
+def plan_fixes(report: LintReport, encoding: str | None = None) -> list[Fix | Refusal]:
+    """
+    Args:
+        encoding: of the caption files whose encoding is only guessed; None = they are left as they are.
+    """
     junk = [finding.files[0] for finding in report.findings if finding.kind is kinds.FOLDER_JUNK]
-    planned = [*_rewrites(report.inventory), *_renames(report), *map(Removal, junk)]
+    planned = [*_rewrites(report.inventory, encoding), *_renames(report), *map(Removal, junk)]
     # a folder that has two names is still one folder
     return list({fix.path.parent.resolve() / fix.path.name: fix for fix in reversed(planned)}.values())[::-1]
 
@@ -69,10 +75,13 @@ def describe(fix: Fix | Refusal, dry_run: bool) -> str:
             return f"left as it is: {fix.path}: {fix.reason}"
 
 
-def _rewrites(inventory: Inventory) -> Iterator[Rewrite | Refusal]:
+def _rewrites(inventory: Inventory, encoding: str | None) -> Iterator[Rewrite | Refusal]:
     captions = {caption.files[0]: caption for caption in inventory.captions()}
     for file, content in inventory.caption_files.items():
         if not isinstance(content, CaptionFile):
+            continue
+        if content.is_guessed:
+            yield _in_unicode(file, content, encoding)
             continue
         lines, reasons = list(content.lines), []
         if content.encoding != "utf-8":
@@ -84,9 +93,22 @@ def _rewrites(inventory: Inventory) -> Iterator[Rewrite | Refusal]:
             lines[lines.index(captions[file].text)] = tidy
             reasons.append(f"empty and repeated tags removed: {tidy}")
         if reasons and file.is_symlink():
-            yield Refusal(file, "it is a link to another file")
+            yield Refusal(file, _IS_LINK)
         elif reasons:
             yield Rewrite(file, "\n".join(lines), tuple(reasons))
+
+
+def _in_unicode(file: Path, content: CaptionFile, encoding: str | None) -> Rewrite | Refusal:
+    """Nothing else is changed: how the text reads is not certain before."""
+    if encoding is None:
+        guess = content.encoding
+        return Refusal(file, f"its encoding is a guess; if '{content.sample}' is right, add --encoding {guess}")
+    if file.is_symlink():
+        return Refusal(file, _IS_LINK)
+    read = read_caption_file_as(file, encoding)
+    if isinstance(read, UnreadableCaption):
+        return Refusal(file, read.reason)
+    return Rewrite(file, "\n".join(read.lines), (f"{encoding} -> UTF-8: {read.sample}",))
 
 
 def _renames(report: LintReport) -> Iterator[Rename | Refusal]:

@@ -8,7 +8,7 @@ from library.linting import kinds
 from library.linting.inventory import Inventory
 from library.linting.kinds import Finding
 from library.options.dataset_settings import SubsetSettings
-from library.training.planning.text_layout import counted
+from library.wording import counted
 
 JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "ehthumbs.db", "desktop.ini"})
 _RESOURCE_FORK = "._"
@@ -61,13 +61,15 @@ def _unsupported(rules: SubsetSettings) -> Iterator[Finding]:
 
 def _unused(folders: Iterable[Path], used: set[Path], parents: set[Path]) -> Iterator[Finding]:
     """Images beside the folders that are searched, and in folders inside them."""
-    seen: set[Path] = set()
+    searched = {parent.resolve() for parent in parents}
     for folder in folders:
         inner = [path for path in _entries(folder) if path.is_dir() and not path.name.startswith(".")]
+        # links may lead round in circles
+        inner = [path for path in inner if not folder.resolve().is_relative_to(path.resolve())]
         for place in (folder, *inner):
-            if place in parents or place in seen:
+            if place.resolve() in searched:
                 continue
-            seen.add(place)
+            searched.add(place.resolve())
             images = [path for path in _images(place) if path not in used]
             if images:
                 text = f"{counted(len(images), 'image')}, such as {images[0].name}"

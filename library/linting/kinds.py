@@ -201,6 +201,12 @@ CAPTION_MISSING = _kind(
     "Images without a caption file.",
     "Write one: a text file of the same name. Without, the text shown here is their caption.",
 )
+CAPTION_CLASS_WORDS = _kind(
+    "caption.class_words",
+    _I,
+    "Regularisation images without captions of their own: the class words of their folder are their caption.",
+    "That is the usual way.",
+)
 CAPTION_OTHER_EXTENSION = _kind(
     "caption.other_extension",
     _W,
@@ -235,7 +241,8 @@ CAPTION_ENCODING = _kind(
     "caption.encoding",
     _W,
     "Caption files that are not UTF-8.",
-    "Training guesses the encoding, other programs stop; --fix saves them as UTF-8. Check umlauts and accents.",
+    "Training reads them, other programs stop; --fix saves UTF-16 as UTF-8. Other encodings are guessed: look whether "
+    "the text shown here is right; if so, --fix --encoding NAME (such as cp1252) saves these files as UTF-8.",
 )
 CAPTION_MARK = _kind(
     "caption.byte_order_mark",

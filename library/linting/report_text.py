@@ -9,7 +9,7 @@ from library.linting.inventory import Role
 from library.linting.kinds import Finding, Kind, Severity
 from library.linting.linter import LintReport
 from library.linting.trigger_word import GUESSED_FROM
-from library.training.planning.text_layout import counted
+from library.wording import counted, listed
 
 _HEADINGS = {
     Severity.ERROR: "ERRORS: what training leaves out, stops at, or learns wrongly",
@@ -55,9 +55,9 @@ def _share_a_drive(folders: Sequence[str]) -> bool:
 def _about_inventory(report: LintReport, names: _Names) -> Iterator[str]:
     counts = {role: sum(role in roles for roles in report.inventory.roles().values()) for role in Role}
     used = ", ".join(f"{count} for {role}" for role, count in counts.items() if count)
-    images = f"{len(report.facts)} images{f' ({used})' if used else ''}"
+    images = f"{counted(len(report.facts), 'image')}{f' ({used})' if used else ''}"
     where = f" in {names.root}" if names.root is not None else ""
-    yield f"Checked {images} and {len(report.inventory.captions())} captions{where}"
+    yield f"Checked {images} and {counted(len(report.inventory.captions()), 'caption')}{where}"
     if report.trigger is None and report.inventory.captions():
         yield "Trigger word: none is in nearly all captions, so it was not looked for; name it with --trigger"
     elif report.trigger is not None and report.trigger.is_guessed:
@@ -81,10 +81,8 @@ def _about_kind(kind: Kind, findings: Sequence[Finding], examples: int, names: _
 
 
 def _about_finding(finding: Finding, names: _Names) -> str:
-    files = [names(path) for path in finding.files[:_MOST_FILES_SHOWN]]
-    if len(finding.files) > len(files):
-        files.append(f"{len(finding.files) - len(files)} more")
-    return ": ".join(part for part in (", ".join(files), finding.message) if part)
+    files = listed([names(path) for path in finding.files], _MOST_FILES_SHOWN)
+    return ": ".join(part for part in (files, finding.message) if part)
 
 
 def _summary(report: LintReport) -> str:

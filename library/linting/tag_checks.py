@@ -7,6 +7,7 @@ from library.linting import kinds
 from library.linting.inventory import LintedCaption
 from library.linting.kinds import Finding
 from library.linting.tag_spelling import as_compared, similar_tags
+from library.wording import counted
 
 _SHORTEST_BRACKETED = 4
 """Letters: shorter tags with brackets are faces, such as :) and ;("""
@@ -43,7 +44,8 @@ def _about_caption(caption: LintedCaption) -> Iterator[Finding]:
         empty = sum(not tag for tag in caption.tags)
         if empty and any(caption.tags):
             separator = caption.rules.caption_separator
-            yield Finding(kinds.TAG_STRAY, caption.files, f"{empty} times '{separator}'", {"separators": empty})
+            text = f"{counted(empty, 'time')} '{separator}'"
+            yield Finding(kinds.TAG_STRAY, caption.files, text, {"separators": empty})
     bracket = _unmatched_bracket([tag for tag in caption.tags if len(tag) >= _SHORTEST_BRACKETED])
     if bracket:
         yield Finding(kinds.TAG_BRACKETS, caption.files, f"'{bracket}' in: {caption.text}", {"bracket": bracket})

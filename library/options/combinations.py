@@ -47,13 +47,11 @@ def _required(settings: Settings, given: Given) -> Iterator[Finding]:
 
 
 def _dataset(settings: Settings, given: Given) -> Iterator[Finding]:
-    ignored = sorted(given & {"train_data_dir", "reg_data_dir", "in_json"})
     if "dataset_class" in given:
         yield from _dataset_class(settings, given)
-    elif "dataset_config" in given and ignored:
-        names = " and ".join(f"--{name}" for name in ignored)
-        have = "have" if len(ignored) > 1 else "has"
-        yield Notice(f"{names} {have} no effect, since --dataset_config describes the datasets")
+    elif "dataset_config" in given:
+        for name in sorted(given & {"train_data_dir", "reg_data_dir", "in_json"}):
+            yield Notice(f"--{name} has no effect, since --dataset_config describes the datasets")
     if "reg_data_dir" in given and not given & {"train_data_dir", "dataset_config", "dataset_class", "in_json"}:
         yield Problem("--reg_data_dir adds to training images; it needs --train_data_dir")
     if not settings.buckets.enable_bucket and "dataset_config" not in given:

@@ -14,6 +14,20 @@ _CHANGES = {
 
 
 def contradictions(datasets: Sequence[DatasetSettings], cache: CacheOptions) -> Iterator[str]:
+    yield from _without_network(datasets)
+    yield from _cached_changes(datasets, cache)
+
+
+def _without_network(datasets: Sequence[DatasetSettings]) -> Iterator[str]:
+    for number, dataset in enumerate(datasets, 1):
+        if dataset.network_multiplier == 0:
+            yield (
+                f"dataset {number}: network_multiplier 0: the network would have no part in these images, and learn "
+                "nothing from them; give another strength, or leave the dataset out"
+            )
+
+
+def _cached_changes(datasets: Sequence[DatasetSettings], cache: CacheOptions) -> Iterator[str]:
     """Pictures that are drawn anew at each use cannot be cached. Flips can: both pictures are."""
     options = [f"--{name}" for name in ("cache_latents", "cache_latents_to_disk") if getattr(cache, name)]
     if not options:

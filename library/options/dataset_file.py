@@ -27,6 +27,7 @@ from library.options.schema import OptionSpec
 from library.options.strict_json import parse_json
 from library.options.subset_rules import check_dataset, check_subset
 from library.options.suggestions import suggest
+from library.wording import as_in_file
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ class _Reader:
             _refuse_quoted_numbers(spec, raw)
             _refuse_unusable_paths(spec, raw)
         except ValueError as error:
-            self.problems.append(f"{table.place}: {spec.name} = {raw}: {error}")
+            self.problems.append(f"{table.place}: {spec.name} = {as_in_file(raw)}: {error}")
             return fallback
         refusal = spec.refusal(value)
         if refusal:

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
+from library.wording import counted
+
 SMALLEST_SIDE = 64
 """Pixels. Below this the U-Net's deepest level would have no room: 64 pixels are 8 latent cells."""
 
@@ -72,7 +74,7 @@ def _parse_steps_or_share(value: Any) -> Any:
     if value < 0:
         raise ValueError("must not be negative")
     if isinstance(value, float) and value >= 1:
-        raise ValueError(f"{expected}; write {int(value)} for {int(value)} steps")
+        raise ValueError(f"{expected}; write {int(value)} for {counted(int(value), 'step')}")
     return value
 
 

@@ -12,6 +12,7 @@ from library.options.command_line import parse_command_line
 from library.options.config_file import config_path, flatten, read_toml
 from library.options.declaration import HIDDEN
 from library.options.schema import OptionSpec, Settings, all_options, option_groups
+from library.wording import as_in_file, visible
 
 COMMAND_LINE = "command line"
 DEFAULT = "default"
@@ -50,6 +51,13 @@ class _Given:
     origin: str
     place: str
     """How a message names it."""
+
+    @property
+    def shown(self) -> str:
+        """The value as it stands in a message: on a command line, nothing is in quotes."""
+        if self.origin != COMMAND_LINE:
+            return as_in_file(self.raw)
+        return visible(" ".join(self.raw) if self.raw and isinstance(self.raw, (list, tuple)) else str(self.raw))
 
 
 def resolve_options(parser: ArgumentParser, arguments: Sequence[str]) -> ResolvedOptions:
@@ -108,7 +116,7 @@ def _parse_all(given: dict[str, _Given]) -> tuple[dict[str, Any], list[str]]:
         try:
             value = entry.parse(entry.raw)
         except ValueError as error:
-            problems.append(f"{entry.place} {HIDDEN if spec.traits.secret else _shown(entry.raw)}: {error}")
+            problems.append(f"{entry.place} {HIDDEN if spec.traits.secret else entry.shown}: {error}")
             continue
         refusal = spec.refusal(value)
         if refusal:
@@ -116,11 +124,6 @@ def _parse_all(given: dict[str, _Given]) -> tuple[dict[str, Any], list[str]]:
         else:
             values[name] = value
     return values, problems
-
-
-def _shown(raw: Any) -> str:
-    """What the user wrote, as it stands in a message."""
-    return " ".join(map(str, raw)) if isinstance(raw, (list, tuple)) else str(raw)
 
 
 def _settings(values: dict[str, Any]) -> Settings:

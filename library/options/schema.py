@@ -161,7 +161,7 @@ def _explain(error: ValidationError, spec: OptionSpec, value: Any) -> str:
         return str(context["error"])
     bounds = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
     if kind in bounds:
-        unit = f" {spec.traits.unit}" if spec.traits.unit not in ("", "probability", "share") else ""
+        unit = f" ({spec.traits.unit})" if spec.traits.unit not in ("", "probability", "share") else ""
         return f"must be {BOUND_WORDS[bounds[kind]]} {context[bounds[kind]]:g}{unit}"
     expected = {
         int: "a whole number",

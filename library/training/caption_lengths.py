@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from library.dataset.caption_rules import longest_caption
 from library.dataset.records import Dataset
 from library.models.text_chunks import MOST_CHUNKS, TEXT_PER_CHUNK
+from library.wording import counted
 
 Count = Callable[[Sequence[str]], list[int]]
 """Texts -> the number of tokens of each, before anything is cut."""
@@ -22,18 +23,18 @@ def overlong_captions(datasets: Sequence[Dataset], count: Count, limit: int) -> 
         for record in dataset.records
         if record.repeats > 0
     ]
-    return overlong_texts("captions", named, count, limit)
+    return overlong_texts("caption", named, count, limit)
 
 
 def overlong_prompts(prompts: Sequence[tuple[str, str]], count: Count) -> str | None:
     """The same for prompts of previews, as (name, text); they may be as long as any caption may."""
-    return overlong_texts("prompts", prompts, count, LIMITS[-1])
+    return overlong_texts("prompt", prompts, count, LIMITS[-1])
 
 
 def overlong_texts(kind: str, texts: Sequence[tuple[str, str]], count: Count, limit: int) -> str | None:
     """
     Args:
-        kind: what the texts are, in the plural
+        kind: what a text is called
         texts: name and text of each
         limit: tokens
     """
@@ -43,15 +44,15 @@ def overlong_texts(kind: str, texts: Sequence[tuple[str, str]], count: Count, li
         return None
     longest, name = max(zip(lengths, (name for name, _ in texts), strict=True), key=lambda entry: entry[0])
     return (
-        f"{overlong} of {len(texts)} {kind} are longer than {limit} tokens, and the rest of them is not used; "
+        f"longer than {limit} tokens, of which the end is not used: {overlong} of {counted(len(texts), kind)}; "
         f"the longest has {longest} tokens: '{name}'; {_remedy(longest, limit)}"
     )
 
 
 def _remedy(longest: int, limit: int) -> str:
     if limit >= LIMITS[-1]:
-        return "shorten them"
+        return "shorten what is longer"
     enough = next((choice for choice in LIMITS if choice >= longest), None)
     if enough is None:
-        return f"--max_token_length {LIMITS[-1]} uses more of them"
-    return f"--max_token_length {enough} uses all of them"
+        return f"--max_token_length {LIMITS[-1]} uses more"
+    return f"--max_token_length {enough} uses all"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from library.dataset.records import Dataset
 from library.options.dataset_settings import SubsetSettings
+from library.wording import counted
 
 _WEIGHT = re.compile(r"(?<=[^\s(]):\s*\d*\.?\d+\s*\)")
 """(text:1.3)"""
@@ -23,13 +24,15 @@ def caption_weight_notices(datasets: Sequence[Dataset], weighted_captions: bool)
         count = sum(bool(_WEIGHT.search(caption)) for caption, _ in captions)
         if not count:
             return []
-        return [f"{count} captions hold weights such as (tag:1.3), which are plain text without --weighted_captions"]
+        what = "weights such as (tag:1.3), which are plain text without --weighted_captions"
+        return [f"{what}: in {counted(count, 'caption')}"]
     count = sum(_is_torn(caption, rules) for caption, rules in captions)
     if not count:
         return []
     return [
-        f"{count} captions hold a weighted group of several tags, such as (red hat, blue eyes:1.3): shuffling, tag "
-        "dropout and tag warm-up separate its tags, so that the weights no longer hold; weight each tag by itself"
+        "weighted groups of several tags, such as (red hat, blue eyes:1.3), which shuffling, tag dropout and tag "
+        f"warm-up take apart, so that the weights no longer hold: in {counted(count, 'caption')}; weight each tag by "
+        "itself"
     ]
 
 

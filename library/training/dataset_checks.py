@@ -128,7 +128,7 @@ def _folders(parent: Path, option: str, findings: Findings) -> list[dict[str, ob
     if found.ignored:
         names = ", ".join(f"'{folder.name}'" for folder in found.ignored)
         findings.warnings.append(
-            f"--{option}: {names} are not used, since their names do not begin with repeats, as in '10_sks dog'"
+            f"--{option} '{parent}': not used, since the name does not begin with repeats, as in '10_sks dog': {names}"
         )
     if not found.subsets:
         findings.problems.append(

@@ -51,9 +51,8 @@ def _encode_all(plan: RunPlan, encoder: LatentEncoder, seed: int, accelerator: A
     if not cache.cache_latents_to_disk:
         return encode_in_memory(encoder, wanted, seed, processes)
     folder = cache_folder(plan.resolved, plan.datasets) / "latents" / _key(encoder)
-    fingerprints = fingerprints_of(encoder, wanted)
-    if accelerator.is_main_process:
-        plan.pictures.keep_facts()
+    fingerprints = fingerprints_of(encoder, wanted, processes)
+    processes.in_turn(plan.pictures.keep_facts)  # each adds to what those before it wrote
     return encode_on_disk(encoder, wanted, fingerprints, folder, processes, is_trusted=cache.skip_cache_check)
 
 

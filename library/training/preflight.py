@@ -23,6 +23,7 @@ from library.training.dataset_checks import check_datasets
 from library.training.file_names import final_file
 from library.training.known_images import cache_folder_of
 from library.training.model_checks import BaseModel, check_model
+from library.wording import counted
 from networks.arguments import check_arguments
 from networks.module_lookup import require_module
 
@@ -169,7 +170,7 @@ def _check_rates(resolved: ResolvedOptions, family: ModelFamily, findings: Findi
     if len(rates) > family.num_text_encoders:
         findings.problems.append(
             f"--text_encoder_lr: {len(rates)} rates were given, "
-            f"but {family.name} has {family.num_text_encoders} text encoder{'s' * (family.num_text_encoders > 1)}"
+            f"but {family.name} has {counted(family.num_text_encoders, 'text encoder')}"
         )
 
 
@@ -183,8 +184,17 @@ def _check_files(resolved: ResolvedOptions, findings: Findings) -> None:
 
 
 def _check_cache_folder(resolved: ResolvedOptions, datasets: Sequence[Dataset], findings: Findings) -> None:
-    if resolved.settings.cache.is_on_disk and any(dataset.settings.subsets for dataset in datasets):
-        _check_writable(cache_folder(resolved, datasets), "cache_dir", findings)
+    if not (resolved.settings.cache.is_on_disk and any(dataset.settings.subsets for dataset in datasets)):
+        return
+    folder, refused = cache_folder(resolved, datasets), Findings()
+    _check_writable(folder, "cache_dir", refused)
+    if resolved.settings.cache.cache_dir is None:
+        refused.problems = [f"{problem}; choose a folder for caches with --cache_dir" for problem in refused.problems]
+    if any(folder.glob("*/*/*.safetensors")):
+        # it may hold all that is needed; if not, the run says so before it encodes anything
+        findings.warnings += [f"{problem}; the run ends if anything is missing in it" for problem in refused.problems]
+    else:
+        findings.problems += refused.problems
 
 
 def cache_folder(resolved: ResolvedOptions, datasets: Sequence[Dataset]) -> Path:

@@ -14,6 +14,7 @@ from library.options.groups import SamplingOptions
 from library.sampling.previews import FOLDER, PreviewPrompt, draw_previews
 from library.training.model_setup import CPU, free_device_memory
 from library.training.preview_moments import moment_after_epoch, moment_after_step, moment_before_training
+from library.wording import counted
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class PreviewSchedule:
         mine = self.prompts[accelerator.process_index :: accelerator.num_processes]
         saved = self._draw_without_risk(mine, moment)
         accelerator.wait_for_everyone()
-        logger.info("drew %d of %d previews in %s", len(saved), len(mine), self.output_dir / FOLDER)
+        logger.info("drew %d of %s in '%s'", len(saved), counted(len(mine), "preview"), self.output_dir / FOLDER)
 
     def _draw_without_risk(self, prompts: Sequence[PreviewPrompt], moment: str) -> list[Path]:
         """Leaves everything where training needs it, even when memory ran out half way."""

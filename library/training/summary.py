@@ -7,6 +7,7 @@ from library.training.planning.report_text import describe_batches
 from library.training.planning.run_report import what_it_predicts
 from library.training.preflight import RunPlan
 from library.training.step_counts import StepCounts
+from library.wording import counted
 
 
 def describe_run(plan: RunPlan, counts: StepCounts, num_processes: int, seed: int) -> Iterator[str]:
@@ -15,14 +16,15 @@ def describe_run(plan: RunPlan, counts: StepCounts, num_processes: int, seed: in
     for figures in datasets:
         yield f"dataset {figures.number}: {_describe_images(figures)}"
         for bucket in figures.buckets:
-            yield f"  {bucket.width}x{bucket.height}: {bucket.uses} images with repeats, {bucket.batches} batches"
+            uses, batches = counted(bucket.uses, "image"), counted(bucket.batches, "batch", "batches")
+            yield f"  {bucket.width}x{bucket.height}: {uses} with repeats, {batches}"
     yield describe_batches(datasets, counts, num_processes)
     yield f"seed: {seed}"
 
 
 def _describe_images(figures: DatasetFigures) -> str:
-    text = f"{figures.images(is_reg=False)} images, {figures.uses(is_reg=False)} with repeats"
+    text = f"{counted(figures.images(is_reg=False), 'image')}, {figures.uses(is_reg=False)} with repeats"
     regularisation = figures.images(is_reg=True)
     if regularisation:
-        text += f"; {regularisation} regularisation images, {figures.uses(is_reg=True)} with repeats"
+        text += f"; {counted(regularisation, 'regularisation image')}, {figures.uses(is_reg=True)} with repeats"
     return f"{text}; batch size {figures.batch_size}"

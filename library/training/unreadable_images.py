@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from library.dataset.training_batch import TrainingBatch
 from library.errors import UserError
+from library.wording import counted, listed
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +40,10 @@ class UnreadableImages:
     def summarize(self) -> None:
         if not self._seen:
             return
-        count = len(self._seen)
-        images = "; ".join(list(self._seen)[:EXAMPLES_SHOWN])
-        more = "; ... (each is named above)" if count > EXAMPLES_SHOWN else ""
-        logger.log(self.level, "%d images were unreadable when needed, and counted nothing: %s%s", count, images, more)
+        count = counted(len(self._seen), "image")
+        images = listed(list(self._seen), EXAMPLES_SHOWN, separator="; ")
+        more = " (named above)" if len(self._seen) > EXAMPLES_SHOWN else ""
+        logger.log(self.level, "unreadable when needed, and so without effect: %s: %s%s", count, images, more)
 
     def _require_any(self, batch: TrainingBatch) -> None:
         """A drive that was unplugged must not use up the rest of the run, whose weights would only decay."""

@@ -1,6 +1,5 @@
 """Latents in memory: the same bits whatever the number of processes."""
 
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -10,11 +9,11 @@ import torch
 from library.caching import latents_in_memory
 from library.caching.latent_pictures import pictures_of
 from library.caching.latents_in_memory import encode_in_memory
-from library.caching.shared_work import Processes
 from library.dataset.cached_latents import LatentKey
 from library.dataset.records import Dataset
 from library.errors import UserError
 from library.randomness import tensor_generator
+from tests.caching.meeting import Meeting
 from tests.caching.stand_in_vae import (
     SEED,
     TOO_RED,
@@ -72,23 +71,6 @@ def test_the_largest_come_first(tmp_path):
     assert [picture.view.placement.bucket for picture in pictures_of([small, large])] == [(128, 128), (64, 64)]
 
 
-class Meeting:
-    """What the processes of a run exchange; here they are threads."""
-
-    def __init__(self, count):
-        self._barrier, self._given, self._count = threading.Barrier(count, timeout=20), {}, count
-
-    def processes(self, index):
-        def gather(mine):
-            self._given[index] = mine
-            self._barrier.wait()
-            everything = [self._given[one] for one in range(self._count)]
-            self._barrier.wait()
-            return everything
-
-        return Processes(index, self._count, self._barrier.wait, gather)
-
-
 @pytest.mark.parametrize("exchange", [1, 3, 64])
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_processes_share_the_work_and_all_get_everything(folder, monkeypatch, count, exchange):
@@ -123,7 +105,7 @@ def test_what_one_process_cannot_use_all_know(folder, caplog):
         cached = fetch(latents, pictures)
         assert [pictures[row].record.name for row in cached.missing] == ["05.png"]
         assert not cached.latents[cached.missing[0]].any()
-    assert "1 images cannot be encoded and have no part in the training: image '" in caplog.text
+    assert "left out of the training, since encoding failed: 1 image: image '" in caplog.text
     assert "05.png" in caplog.text
 
 

@@ -389,6 +389,18 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_encoded(fold
     assert vae.calls == []
 
 
+def test_a_folder_that_may_only_be_read_is_refused_before_anything_is_encoded(folder, cache, monkeypatch):
+    def refuse(dir):
+        raise PermissionError(13, f"Permission denied in {Path(dir).name}")
+
+    cache.mkdir()
+    monkeypatch.setattr("library.caching.cache_folder.tempfile.TemporaryFile", refuse)
+    vae = StandInVae()
+    with pytest.raises(UserError, match=r"cannot be written: Permission denied in cache é; .*--cache_dir"):
+        encode(cache, pictures_in(folder), vae)
+    assert vae.calls == []
+
+
 @pytest.mark.parametrize(("free", "suffices"), [(COUNT * 512 - 1, False), (COUNT * 512, True)])
 def test_too_little_room_is_known_before_anything_is_encoded(folder, cache, monkeypatch, free, suffices):
     usage = namedtuple("usage", "total used free")
@@ -397,7 +409,7 @@ def test_too_little_room_is_known_before_anything_is_encoded(folder, cache, monk
     if suffices:
         encode(cache, pictures_in(folder), vae)
         return
-    with pytest.raises(UserError, match=r"GiB are free; make room or choose another folder with --cache_dir"):
+    with pytest.raises(UserError, match=r"KiB are free; make room or choose another folder with --cache_dir"):
         encode(cache, pictures_in(folder), vae)
     assert vae.calls == []
     assert files_in(cache) == []
@@ -453,7 +465,7 @@ def test_unusable_images_are_named_and_never_written(folder, cache, caplog):
         missing = fetch(latents, pictures).missing
         assert [pictures[row].record.name for row in missing] == ["03.png", "05.png", "red.png", "white.png"]
         (warning,) = [record.message for record in caplog.records if record.levelno == logging.WARNING]
-        assert "4 images cannot be encoded" in warning
+        assert "encoding failed: 4 images: " in warning
         assert all(name in warning for name in ("03.png", "05.png", "red.png", "white.png"))
     assert len(entries_in(cache)) == COUNT - 2
     with pytest.raises(UserError, match=r"image '.*05\.png'"):

@@ -186,14 +186,14 @@ def test_an_unreadable_image_counts_nothing(folder):
         assert (batch.masks[row].min() == 1) == (name == "plain")
     assert len(batch.unreadable) == 3
     (told,) = set(batch.unreadable)
-    assert told.startswith(f"{folder / 'plain.png'}: ")
+    assert told.startswith(f"'{folder / 'plain.png'}': ")
     assert torch.equal(pickle.loads(pickle.dumps(batch)).loss_weights, batch.loss_weights)
 
 
 def test_an_unreadable_image_is_an_error_if_it_must_not_be_skipped(folder):
     dataset = dataset_of(folder)
     (folder / "plain.png").unlink()
-    with pytest.raises(UserError, match=r"plain\.png': No such file or directory\. Repair or remove it, or train "):
+    with pytest.raises(UserError, match=r"plain\.png': No such file or directory; repair or remove it, or train "):
         batch_of(dataset, skips_unreadable=False)
 
 
@@ -214,7 +214,7 @@ def test_what_a_cache_tells_arrives_in_the_batch(folder):
     assert (batch.latents.dtype, batch.deviations.dtype) == (torch.float16, torch.float16)
     assert torch.equal(batch.masks, torch.full((6, 8, 8), 0.5))
     assert batch.loss_weights.tolist() == [1, 0, 1, 1, 1, 1]
-    assert batch.unreadable == (f"{planned.exposures[1].record.path}: it could not be encoded",)
+    assert batch.unreadable == (f"'{planned.exposures[1].record.path}': it could not be encoded",)
     _, uncached = batch_of(dataset)
     assert torch.equal(batch.draws.posterior, uncached.draws.posterior), "they are sampled anew each time"
     moved = batch.to(torch.device("meta"))

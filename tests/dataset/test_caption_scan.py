@@ -1,9 +1,11 @@
 """Captions beside images: which files they are in, how those are read, and what is said about odd ones."""
 
+import os
 from pathlib import Path
 
 import pytest
 
+from library.dataset.caption_files import CaptionFile, read_caption_files
 from library.dataset.caption_scan import read_captions
 from library.dataset.findings import Findings
 from library.options.dataset_settings import SubsetSettings
@@ -38,15 +40,17 @@ def test_caption_beats_txt_and_says_so(tmp_path):
     captions, findings = read(tmp_path, files, "a.png b.png")
     assert captions == ["y", "z"]
     assert findings.warnings == [
-        f"1 of 2 caption files in '{tmp_path}' are preferred to the .txt files of the same names, which are not used; "
-        "name the one kind to use with --caption_extension: a.caption"
+        f"used instead of a .txt file of the same name: 1 of 2 caption files in '{tmp_path}': a.caption; name the one "
+        "kind to use with --caption_extension"
     ]
 
 
 def test_images_that_differ_in_their_extension_share_a_file(tmp_path):
     captions, findings = read(tmp_path, {"a.txt": "x\nmore"}, "a.jpg a.png")
     assert captions == ["x", "x"]
-    assert findings.warnings[0].startswith(f"1 of 1 caption files in '{tmp_path}' hold more than one line")
+    assert findings.warnings == [
+        f"more than one line, of which only the first is used: 1 of 1 caption file in '{tmp_path}': a.txt"
+    ]
 
 
 def test_faces_cut_from_one_picture_share_its_caption(tmp_path):
@@ -63,8 +67,8 @@ def test_class_words_stand_in_and_the_files_that_are_there_are_named(tmp_path):
     captions, findings = read(tmp_path, files, "a.png b.png c.png d.png", class_tokens="sks dog")
     assert captions == ["x", "sks dog", "sks dog", "sks dog"]
     assert findings.warnings == [
-        f"3 of 4 images in '{tmp_path}' have no .caption or .txt file; 'sks dog' is used instead: b.png, c.png, d.png "
-        "(but 2 of them a .text file, 1 of them a .json file; --caption_extension .text uses those)"
+        f"no .caption or .txt file: 3 of 4 images in '{tmp_path}': b.png, c.png, d.png (but found: 2 .text files, 1 "
+        ".json file; --caption_extension .text uses .text files); 'sks dog' is used instead"
     ]
 
 
@@ -83,10 +87,45 @@ def test_other_encodings_are_read_and_named(tmp_path, encoding):
     if encoding == "utf-8-sig":
         assert findings == Findings()
     else:
+        advice = "; tools/lint_dataset.py --fix saves as UTF-8"
+        if encoding == "cp1251":
+            advice = (
+                f" (a guess, by which one reads: {text}); if that is right, tools/lint_dataset.py --fix --encoding "
+                "cp1251 saves as UTF-8; if not, name the right encoding there"
+            )
         assert findings.warnings == [
-            f"1 of 2 caption files in '{tmp_path}' are not UTF-8 and were read as {encoding}; save them as UTF-8 to be "
-            "sure: a.txt"
+            f"not UTF-8, and read as {encoding}: 1 of 2 caption files in '{tmp_path}': a.txt{advice}"
         ]
+
+
+@pytest.mark.parametrize(
+    ("text", "sample"),
+    [
+        ("sks chien, forêt", "sks chien, forêt"),
+        ("a" * 30 + "é" + "b" * 30, "a" * 30 + "é" + "b" * 9 + "..."),
+        ("a" * 60 + "é" + "b" * 60, "..." + "a" * 20 + "é" + "b" * 19 + "..."),
+        ("a" * 60 + "é", "..." + "a" * 20 + "é"),
+        ("\n été \n hiver", "été hiver"),
+        ("5 € " + "a" * 60, ("5 € " + "a" * 60)[:40] + "..."),
+    ],
+)
+def test_a_sample_shows_a_letter_by_which_to_judge(tmp_path, text, sample):
+    (tmp_path / "a.txt").write_bytes(text.encode("cp1252"))
+    (caption,) = read_caption_files([tmp_path / "a.txt"])
+    assert isinstance(caption, CaptionFile)
+    assert caption.sample == sample
+
+
+def test_the_sample_is_of_a_file_that_shows_something(tmp_path):
+    files = {"a.txt": "five \x80", "b.txt": "for\xeat"}
+    _, findings = read(tmp_path, {name: text.encode("latin-1") for name, text in files.items()}, "a.png b.png")
+    assert "one reads: forêt)" in findings.warnings[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes among files")
+def test_a_pipe_is_no_caption(tmp_path):
+    os.mkfifo(tmp_path / "a.txt")
+    assert read(tmp_path, {}, "a.png") == ([None], Findings())
 
 
 def test_a_file_that_is_no_text_is_a_problem(tmp_path):
@@ -119,9 +158,8 @@ def test_lines_end_where_text_files_end_them(tmp_path):
     captions, findings = read(tmp_path, files, " ".join(f"{name}.png" for name in texts))
     assert captions == [texts["a"], "windows", "old mac", "unix", "", "", "a caption"]
     assert findings.warnings == [
-        f"2 of 7 caption files in '{tmp_path}' have an empty first line, so that their images are trained with an "
-        "empty caption: e.txt, f.txt",
-        f"3 of 7 caption files in '{tmp_path}' hold more than one line, of which only the first is used: b.txt, c.txt, "
+        f"an empty first line, and so an empty caption: 2 of 7 caption files in '{tmp_path}': e.txt, f.txt",
+        f"more than one line, of which only the first is used: 3 of 7 caption files in '{tmp_path}': b.txt, c.txt, "
         "e.txt",
     ]
 
@@ -131,4 +169,4 @@ def test_all_lines_are_kept_where_one_is_chosen_each_time(tmp_path):
     captions, findings = read(tmp_path, files, "a.png b.png", enable_wildcard=True)
     assert captions == ["one\ntwo", ""]
     (warning,) = findings.warnings
-    assert warning.startswith(f"1 of 2 caption files in '{tmp_path}' have an empty first line")
+    assert warning.startswith(f"an empty first line, and so an empty caption: 1 of 2 caption files in '{tmp_path}'")

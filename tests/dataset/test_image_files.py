@@ -1,8 +1,11 @@
 """Finding image files, and telling what those are that are none."""
 
+import os
+
 import pytest
 from PIL import Image
 
+from library.dataset.image_decoding import read_image
 from library.dataset.image_files import (
     IMAGE_EXTENSIONS,
     MISSING_PLUG_INS,
@@ -11,6 +14,7 @@ from library.dataset.image_files import (
     find_pictures,
 )
 from library.dataset.image_headers import read_image_header
+from library.dataset.image_index import ImageIndex
 
 
 def names_of(paths, folder) -> list[str]:
@@ -104,3 +108,18 @@ def test_large_pictures_are_read_without_a_warning(tmp_path, recwarn, monkeypatc
         else:
             with pytest.raises(UnreadableImageError, match="more than 2,000 pixels, or is damaged; make it smaller"):
                 read_image_header(path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes among files")
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    (tmp_path / "link.png").symlink_to("a.png")
+    (tmp_path / "broken.png").symlink_to("nowhere.png")
+    for name, reason in (
+        ("a.png", "it is no regular file"),
+        ("link.png", "it is no regular file"),
+        ("broken.png", "it is a link to a file that does not exist"),
+    ):
+        for read in (ImageIndex().header, ImageIndex().content, read_image):
+            with pytest.raises(UnreadableImageError, match=reason):
+                read(tmp_path / name)

@@ -120,6 +120,17 @@ def test_trusted_files_are_not_looked_at(tmp_path):
         ImageIndex(tmp_path / ".cache").header(path)
 
 
+def test_a_look_again_sees_what_changed_in_trusted_files(tmp_path):
+    path = make(tmp_path / "a.png")
+    index = ImageIndex(tmp_path / ".cache")
+    content = index.content(path)
+    index.save()
+    make(path, size=(5, 5))
+    trusting = ImageIndex(tmp_path / ".cache", trusts_files=True)
+    assert trusting.content(path) == content
+    assert trusting.content(path, looks_again=True) == ImageIndex().content(path) != content
+
+
 def test_two_runs_add_to_each_other(tmp_path, reads):
     paths = [make(tmp_path / f"{number}.png", colour=number) for number in range(3)]
     runs = [ImageIndex(tmp_path / ".cache") for _ in range(2)]
@@ -147,6 +158,21 @@ def test_files_that_are_gone_are_forgotten(tmp_path):
     stored = json.loads((tmp_path / ".cache" / "images.json").read_text(encoding="utf-8"))["images"]
     assert list(stored) == ["../b.png"]
     assert set(stored["../b.png"]) == {"bytes", "mtime_ns", "size", "transparent", "several", "content"}
+
+
+def test_files_stay_known_where_the_cache_folder_is_a_link(tmp_path, reads):
+    paths = [make(tmp_path / "images" / name) for name in ("a.png", "b.png")]
+    (tmp_path / "another" / "disk" / "cache").mkdir(parents=True)
+    cache = tmp_path / "cache"
+    cache.symlink_to(tmp_path / "another" / "disk" / "cache")
+    for path in paths:
+        index = ImageIndex(cache)
+        index.content(path)
+        index.save()
+    reads.clear()
+    index = ImageIndex(cache)
+    assert index.content(paths[0]) == index.content(paths[1])
+    assert reads == []
 
 
 @pytest.mark.parametrize(

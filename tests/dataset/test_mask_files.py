@@ -51,7 +51,7 @@ def test_all_missing_masks_are_named_at_once(tmp_path):
     found, findings = find(images, names, masks)
     assert found == [masks / "a.png"] + [None] * 8
     (problem,) = findings.problems
-    assert problem.startswith(f"8 of 9 images in '{images}' have no mask of the same name in '{masks}': x0.png, ")
+    assert problem.startswith(f"no mask of the same name in '{masks}': 8 of 9 images in '{images}': x0.png, ")
     assert all(name in problem for name in names[1:])
 
 
@@ -89,7 +89,7 @@ def test_masks_that_no_subset_uses_are_a_warning(tmp_path):
     subsets.append(SubsetSettings(image_dir=tmp_path / "gone", conditioning_data_dir=masks))
     findings = Findings()
     report_unused_masks([(subset, list_images(subset, Findings())) for subset in subsets], findings)
-    assert findings.warnings == [f"2 masks in '{masks}' belong to no image: c.png, d.png"]
+    assert findings.warnings == [f"belonging to no image: 2 masks in '{masks}': c.png, d.png"]
 
 
 def test_where_the_masks_of_a_folder_are(tmp_path):
@@ -127,7 +127,7 @@ def test_masks_inside_a_folder_that_is_searched_are_no_images(tmp_path, link):
         ("a.png", masks / "a.png"),
     ]
     assert not findings.problems
-    assert not any("belong to no image" in warning for warning in findings.warnings)
+    assert not any("belonging to no image" in warning for warning in findings.warnings)
 
 
 def test_images_inside_a_folder_of_masks_are_no_masks(tmp_path):
@@ -136,7 +136,7 @@ def test_images_inside_a_folder_of_masks_are_no_masks(tmp_path):
     subset = SubsetSettings(image_dir=images, conditioning_data_dir=masks, class_tokens="x", recursive=True)
     dataset, findings = scan(subset)
     assert [record.mask_path for record in dataset.records] == [masks / "a.png"]
-    assert not any("belong to no image" in warning for warning in findings.warnings)
+    assert not any("belonging to no image" in warning for warning in findings.warnings)
 
 
 def test_a_mask_of_an_image_that_cannot_be_read_is_not_unused(tmp_path):
@@ -144,4 +144,4 @@ def test_a_mask_of_an_image_that_cannot_be_read_is_not_unused(tmp_path):
     (images / "b.png").write_bytes(b"")
     _, findings = scan(SubsetSettings(image_dir=images, conditioning_data_dir=masks, class_tokens="x"))
     assert [skipped.path.name for skipped in findings.skipped] == ["b.png"]
-    assert not any("belong to no image" in warning for warning in findings.warnings)
+    assert not any("belonging to no image" in warning for warning in findings.warnings)

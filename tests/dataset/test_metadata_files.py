@@ -1,6 +1,7 @@
 """Images that a metadata file lists."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -157,7 +158,7 @@ def test_files_without_images(tmp_path, content, name, problem):
 
 
 def test_when_no_image_is_there_the_folder_may_be_wrong(tmp_path):
-    problem = f"none of its 2 images is there: a.png, b in '{tmp_path}'; name the folder that their names start from"
+    problem = f"not found in '{tmp_path}': 2 of 2 images: a.png, b; name the folder that the names start from"
     (found,) = problems_of(tmp_path, {"a.png": {}, "b": {}})
     assert found.startswith(problem)
 
@@ -218,7 +219,7 @@ def test_missing_images_are_told_together(tmp_path):
     assert [record.name for record in dataset.records] == ["a.png"]
     assert [one.path.name for one in findings.skipped] == ["gone.png", "gone too"]
     (warning,) = findings.warnings
-    assert f"2 of 3 images in '{file}' are left out" in warning
+    assert f"left out: 2 of 3 images in '{file}':" in warning
     assert "gone.png, gone too" in warning
 
 
@@ -233,3 +234,11 @@ def test_run_metadata_name_the_file(tmp_path):
     (subset,) = described["subsets"]
     assert (subset["metadata_file"], subset["image_dir"]) == ("captions.json", "set")
     assert not {"class_tokens", "is_reg"} & subset.keys()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes among files")
+def test_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "meta.json")
+    images, findings = read(tmp_path / "meta.json")
+    assert images == []
+    assert any(problem.endswith("it is no regular file") for problem in findings.problems)

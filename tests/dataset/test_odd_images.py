@@ -65,7 +65,9 @@ def test_the_scan(folder, kinds, unreadable):
         assert not findings.problems
         (about_skipped,) = [text for text in findings.warnings if text != about_several]
         first, *lines = about_skipped.splitlines()
-        assert first.startswith(f"{len(findings.skipped)} of {len(sizes) + len(findings.skipped)} images in '{folder}'")
+        assert first.endswith(
+            f": {len(findings.skipped)} of {len(sizes) + len(findings.skipped)} images in '{folder}':"
+        )
         assert "    6: the file is cut short or damaged: cut short.bmp, cut short.gif" in about_skipped
         assert sum(int(line.split(":")[0]) for line in lines) == len(findings.skipped)
 
@@ -101,15 +103,18 @@ def test_nothing_but_unreadable_images(tmp_path):
     sizes, findings = scan(tmp_path, "skip")
     assert sizes == {}
     assert findings.warnings == [
-        f"none of the 2 images in '{tmp_path}' can be used:\n    2: the file is empty: a.png, b.png"
+        f"unusable, and so left out: 2 of 2 images in '{tmp_path}':\n    2: the file is empty: a.png, b.png"
     ]
 
 
-def test_rare_reasons_are_counted_together(tmp_path):
+def test_rare_reasons_are_told_together(folder, kinds, tmp_path):
+    """A single one has its own line: that there is another would take as much room."""
     contents = [b"", bytes(9), b"x", b"<html>", b"PK\3\4", b"%PDF", b"\0\0\0\x20ftypisom", b"<svg", b"\xff\x0a"]
-    contents += [b"\0\0\0\x20ftypheic", b"version https://git-lfs", b"\x89PNG\r\n\x1a\n"]
+    contents += [b"\0\0\0\x20ftypheic", b"version https://git-lfs", (folder / "cut short.bmp").read_bytes()]
     for number, content in enumerate(contents):
-        (tmp_path / f"{number}.png").write_bytes(content)
+        (tmp_path / f"{number:02d}.png").write_bytes(content)
     _, findings = scan(tmp_path, "skip")
-    assert findings.warnings[0].splitlines()[-1] == "    1: other reasons"
-    assert len(findings.skipped) == 12
+    assert findings.warnings[0].splitlines()[-1] == "    2: other reasons: 10.png, 11.png"
+    (tmp_path / "11.png").unlink()
+    _, findings = scan(tmp_path, "skip")
+    assert findings.warnings[0].splitlines()[-1].startswith("    1: it is a Git LFS pointer; ")

@@ -36,12 +36,18 @@ def test_heavy_enlargement_and_cropping_are_told_worst_first():
         record("wide.png", (4000, 1000), (512, 512)),
     ]
     enlarged, cropped = placement_warnings(dataset_of(records))
-    assert "2 of 4 images are enlarged more than 2 times for the resolution 512x512, up to 8.0 times" in enlarged
-    assert "tiny.png, small.png" in enlarged
-    assert (
-        "1 of 4 images lose more than half of their area to cropping at the resolution 512x512, up to 75%: wide.png"
-        in cropped
+    assert enlarged.startswith(
+        "enlarged more than 2 times for the resolution 512x512, and so blurred: 2 of 4 images, up to 8.0 times: "
+        "tiny.png, small.png; use larger originals"
     )
+    assert cropped.startswith(
+        "more than half of the area cropped away at the resolution 512x512: 1 of 4 images, up to 75%: wide.png; crop "
+    )
+
+
+def test_a_single_image_is_one_image():
+    (enlarged,) = placement_warnings(dataset_of([record("tiny.png", (64, 64), (512, 512))]))
+    assert "1 of 1 image, up to 8.0 times: tiny.png; " in enlarged
 
 
 def test_nothing_is_said_of_images_that_fit():
@@ -85,13 +91,21 @@ def rule_of(**settings):
     return placement_rule(DatasetSettings(**settings), findings), findings
 
 
-def test_limits_without_effect_are_told():
-    place, findings = rule_of(max_bucket_reso=2048)
-    assert place((8000, 300)).bucket == (5120, 192)
-    (warning,) = findings.warnings
-    assert warning.startswith("max_bucket_reso 2048 has no effect with bucket_no_upscale")
+def test_buckets_beyond_the_limits_are_told():
+    """The reference ignores the limits, as its documentation says; nobody notices."""
+    place, findings = rule_of()
+    settings = DatasetSettings(resolution=(1024, 1024), enable_bucket=True, bucket_no_upscale=True)
+    sizes = {"long.png": (8000, 300), "small.png": (100, 100), "fine.png": (800, 600)}
+    records = [
+        ImageRecord(0, 0, name, Path(name), size, place(size), "", repeats=1, is_reg=False)
+        for name, size in sizes.items()
+    ]
+    *_, warning = placement_warnings(Dataset(settings, tuple(records)))
+    assert warning.startswith("bucket_no_upscale ignores min_bucket_reso 256 and max_bucket_reso 1024: 2 of 3 images")
+    assert "up to 5120x192: long.png, small.png" in warning
     assert "enforce_bucket_limits" in warning
-    assert rule_of()[1] == Findings()
+    assert list(placement_warnings(Dataset(settings, (records[2],)))) == []
+    assert findings == Findings()
 
 
 def test_limits_can_be_enforced():

@@ -49,8 +49,8 @@ def test_every_bad_file_is_named(tmp_path):
     dataset, findings = scan(subset(folder, class_tokens="x"))
     assert [record.name for record in dataset.records] == ["good.png"]
     assert not findings.problems
-    (warning,) = [text for text in findings.warnings if "cannot be used" in text]
-    assert warning.startswith(f"2 of 3 images in '{folder}' are left out")
+    (warning,) = [text for text in findings.warnings if "left out" in text]
+    assert warning.startswith(f"unusable, and so left out: 2 of 3 images in '{folder}':\n")
     assert "the file is cut short or damaged: bad.png" in warning
     assert "it is not an image, or of a kind that cannot be read: text.jpg" in warning
     assert [skipped.path.name for skipped in findings.skipped] == ["bad.png", "text.jpg"]
@@ -103,7 +103,9 @@ def test_unused_regularisation_images_have_no_repeats(tmp_path):
         ("d.png", 1),
         ("e.png", 0),
     ]
-    assert any("1 of 3 regularisation images are not used" in warning for warning in findings.warnings)
+    assert findings.warnings[-1] == (
+        "not used, as not needed beside 2 training images (with repeats): 1 of 3 regularisation images"
+    )
 
 
 def test_a_subset_without_repeats_is_left_out_with_a_warning(tmp_path):
@@ -249,6 +251,6 @@ def test_pictures_in_other_formats_are_counted(tmp_path, monkeypatch):
     dataset, findings = scan(subset(folder, class_tokens="x"))
     assert [record.name for record in dataset.records] == ["a.png", "b.gif"]
     assert findings.warnings[0] == (
-        f"pictures in '{folder}' that are not used, since their formats cannot be read: 1 .heic, 2 .jxl; to train on "
-        "them, install what reads them (pip install plug-in-a plug-in-b), or save them as .png"
+        f"not used, since the format cannot be read: 1 .heic file, 2 .jxl files in '{folder}'; install what reads it "
+        "(pip install plug-in-a plug-in-b), or save as .png"
     )

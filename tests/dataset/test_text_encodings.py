@@ -71,6 +71,43 @@ def test_a_file_that_does_not_fit_the_others_is_judged_by_itself():
     assert last.text == RUSSIAN
 
 
+WESTERN = [
+    "sks chien, forêt, été", "photo d'une fille élégante, cheveux châtains", "sks chien à la plage", "café",
+    "fille à côté d’un œuf", "boîte, île, maître", "château, ciel nuageux", "sks dog, Größe, grün, schön",
+    "sks perro, niño, montaña", "menina, chão, maçã", "rött hår, blå ögon", "città, perché, più", "één café",
+]  # fmt: skip
+CENTRAL_EUROPEAN = [
+    "piękna dziewczyna", "pies na plaży", "las, zima, śnieg", "morze, góry", "kočka", "pes na pláži", "krásná dívka",
+    "muž s brýlemi", "fiú, őszi erdő", "lány, hosszú haj", "szép lány kék ruhában", "erdő, tél, hó", "hlava, úsměv",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("encoding", "texts"), [("cp1252", WESTERN), ("cp1250", CENTRAL_EUROPEAN)])
+def test_latin_letters_of_west_and_east(encoding, texts):
+    contents = [text.encode(encoding) for text in texts]
+    assert [decoded.text for content in contents for decoded in decode(content) if decoded] == texts
+    assert [decoded.text for decoded in decode(*contents) if decoded] == texts
+
+
+def test_a_folder_lends_its_encoding_to_what_could_be_western():
+    texts = [*CENTRAL_EUROPEAN, "ręka", "černý kůň"]
+    assert decode("ręka".encode("cp1250"))[0] == DecodedText("rêka", "cp1252")
+    assert [decoded.text for decoded in decode(*(text.encode("cp1250") for text in texts)) if decoded] == texts
+
+
+def test_russian_is_not_taken_for_western():
+    texts = ["кот", "собака на пляже", "а в лесу", "и небо"]
+    assert [decoded.text for decoded in decode(*(text.encode("cp1251") for text in texts)) if decoded] == texts
+
+
+def test_files_in_many_encodings():
+    texts = {"cp1251": RUSSIAN, "cp1252": WESTERN[0], "cp932": JAPANESE, "cp949": TEXTS["cp949"], "gb18030": CHINESE}
+    for most in texts:
+        files = [(encoding, text) for encoding, text in texts.items() for _ in range(9 if encoding == most else 1)]
+        decoded = decode(*(text.encode(encoding) for encoding, text in files))
+        assert [one.text for one in decoded if one] == [text for _, text in files]
+
+
 @pytest.mark.parametrize(
     "content",
     [

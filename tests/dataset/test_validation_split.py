@@ -44,7 +44,7 @@ def test_both_parts_together_are_the_whole(tmp_path):
     assert (len(dataset.records), len(dataset.held_out)) == (40, 10)
     assert names(dataset.records) | names(dataset.held_out) == {path.name for path in images(tmp_path, 50)}
     (warning,) = findings.warnings
-    assert warning.startswith("10 images are held out for validation and not trained on")
+    assert warning.startswith("held out for validation and not trained on: 10 images; ")
 
 
 def test_without_a_split_nothing_is_said(tmp_path):
@@ -56,7 +56,7 @@ def test_a_share_that_holds_out_nothing_is_told(tmp_path):
     datasets, findings = split(*(make_dataset(images(tmp_path, 5), number, validation_split=0.1) for number in (0, 1)))
     assert [len(dataset.held_out) for dataset in datasets] == [0, 0]
     assert findings.warnings == [
-        f"validation_split 0.1 holds out none of the 5 images in '{SubsetSettings().image_dir}': give a larger share"
+        f"validation_split 0.1 holds out 0 of 5 images in '{SubsetSettings().image_dir}'; give a larger share"
     ]
 
 
@@ -115,7 +115,8 @@ def test_a_held_out_file_is_no_regularisation_image_either(tmp_path):
     paths = images(tmp_path, 10)
     (dataset,), findings = split(make_dataset(paths, regularisation=paths, validation_split=0.5))
     assert not names(dataset.held_out) & names(dataset.records)
-    assert "5 regularisation images are left out" in findings.warnings[1]
+    told = findings.warnings[1]
+    assert told.startswith("left out, since the same file is held out for validation: 5 regularisation images: ")
 
 
 def test_links_to_a_held_out_file_are_held_out(tmp_path):
@@ -141,7 +142,7 @@ def test_copies_of_a_held_out_file_are_held_out(tmp_path):
     numbers = [sorted(record.path.read_bytes()[0] for record in dataset.held_out) for dataset in datasets]
     assert numbers[0] == numbers[1]
     assert len(numbers[0]) == 2
-    assert findings.warnings[0].startswith("4 images are held out")
+    assert findings.warnings[0].startswith("held out for validation and not trained on: 4 images; ")
 
 
 @pytest.mark.parametrize(

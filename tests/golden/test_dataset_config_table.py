@@ -106,11 +106,11 @@ REFUSALS = {
     "unknown key in general": "[general]: there is no key enable_buckets. Did you mean enable_bucket?",
     "unknown table": "[extra] is not known",
     "no image folder": "dataset 1, subset 1: image_dir is missing",
-    "text for a number": "dataset 1: batch_size = 4: must be a whole number",
+    "text for a number": 'dataset 1: batch_size = "4": must be a whole number',
     "number for a truth value": "dataset 1, subset 1: flip_aug = 1: must be true or false",
     "fraction for a whole number": "dataset 1, subset 1: num_repeats = 1.5: must be a whole number",
     "three sizes": "dataset 1: resolution = [512, 512, 512]: must be",
-    "text resolution": "dataset 1: resolution = 512: write 512, without quotes",
+    "text resolution": 'dataset 1: resolution = "512": write 512, without quotes',
     "fractional resolution": "dataset 1: resolution = 512.0: must be one whole number",
     "mixed kinds in one dataset": "dataset 1: subsets with a metadata_file and subsets without one cannot be mixed",
     "no datasets": "it describes no dataset",
@@ -152,7 +152,7 @@ def test_what_is_plainly_meant_is_understood(name, case, tmp_path):
 
 
 SHOULD_BE_REFUSED = {
-    "truth value as number": "dataset 1: batch_size = True: must be a whole number",
+    "truth value as number": "dataset 1: batch_size = true: must be a whole number",
     "negative batch": "dataset 1: batch_size = -2: must be at least 1",
     "dropout above one": "dataset 1, subset 1: caption_dropout_rate = 1.5: must be at most 1",
     "unknown interpolation in subset only": "dataset 1, subset 1: resize_interpolation = bogus: must be one of",

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -40,6 +41,14 @@ def test_the_tool(dogs):
     assert "image.empty (1)" in result.stdout
     assert f"Checked 12 images (12 for training) and 12 captions in {dogs}" in result.stdout
     assert "1 error, 0 warnings, 0 remarks" in result.stdout
+
+
+def test_a_single_image(dogs, capsys):
+    for path in dogs.iterdir():
+        if path.stem != "dog 00":
+            path.unlink()
+    assert run(dogs) == 0
+    assert f"Checked 1 image (1 for training) and 1 caption in {dogs}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -137,6 +146,48 @@ def test_fix_and_restore(dogs, capsys):
     assert [path.name for path in mine.glob("*/*.json")] == ["changes.json"]
 
 
+def test_restoring_what_is_gone(dogs, capsys):
+    (dogs / "dog 00.png").unlink()
+    Image.fromarray(picture(0)).save(dogs / "dog 00.png", "JPEG")
+    (dogs / "dog 01.txt").write_bytes("\ufeffsks dog".encode())
+    assert run(dogs, "--fix") == 0
+    (dogs / "dog 00.jpg").unlink()
+    [backup] = (dogs / ".lint_backup").iterdir()
+    capsys.readouterr()
+    assert run("--restore", backup) == 1
+    captured = capsys.readouterr()
+    assert captured.out == f"restored: {dogs / 'dog 01.txt'}\n"
+    assert captured.err == (f"cannot be restored: {dogs / 'dog 00.png'}: it was renamed to dog 00.jpg, which is gone\n")
+
+
+def test_saving_captions_of_an_encoding_that_the_user_names(dogs, capsys):
+    content = "sks dog, forêt, été".encode("cp1252")
+    (dogs / "dog 00.txt").write_bytes(content)
+    assert run(dogs, "--fix") == 0
+    shown = capsys.readouterr().out
+    assert "left as it is" in shown
+    assert "read as cp1252: sks dog, forêt, été" in shown
+    assert (dogs / "dog 00.txt").read_bytes() == content
+    assert run(dogs, "--fix", "--encoding", "Windows-1252") == 0
+    assert "cp1252 -> UTF-8: sks dog, forêt, été" in capsys.readouterr().out
+    assert (dogs / "dog 00.txt").read_text(encoding="utf-8") == "sks dog, forêt, été"
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "rot13", "base64"])
+def test_encodings_that_there_are_not(dogs, capsys, encoding):
+    with pytest.raises(SystemExit):
+        run(dogs, "--fix", "--encoding", encoding)
+    assert f"'{encoding}' is no encoding" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names of files are Unicode there")
+def test_a_contact_sheet_of_names_that_are_not_unicode(dogs, tmp_path):
+    shutil.copy(dogs / "dog 01.png", dogs / os.fsdecode(b"\xff\xe9.png"))
+    page = tmp_path / "page.html"
+    assert run(dogs, "--contact_sheet", page, "--json", tmp_path / "page.json") == 0
+    assert "\\udcff\\udce9.png" in page.read_text(encoding="utf-8")
+
+
 def test_fixes_of_a_dataset_file_are_kept_beside_the_first_file(dogs, capsys):
     (dogs / "dog 00.txt").write_bytes("\ufeffsks dog".encode())
     config = dogs.parent / "data.toml"
@@ -166,6 +217,7 @@ def test_contact_sheet(dogs, tmp_path):
         (("no such folder",), "there is no folder 'no such folder'"),
         (("{dogs}", "--resolution", "abc"), "--resolution abc"),
         (("{dogs}/dog 00.txt",), "is not a folder; a dataset file is named with --dataset_config"),
+        (("{dogs}", "--encoding", "cp1252"), "add --fix, or --dry_run"),
         (("{dogs}", "--fixx"), "--fixx: there is no such option"),
         (("{dogs}", "--json", "{dogs}/no/such/out.json"), "--json"),
         (("--restore", "{dogs}"), "holds no changes.json"),
@@ -201,7 +253,7 @@ def test_every_code_is_documented():
     text = (ROOT / "docs" / "linting.md").read_text(encoding="utf-8")
     documented = re.findall(r"^\| `([a-z_.]+)` \| (\w+) \|", text, re.MULTILINE)
     assert documented == [(kind.code, _word(kind.severity)) for kind in all_kinds()]
-    assert len(documented) == 47
+    assert len(documented) == 48
 
 
 def _word(severity: Severity) -> str:

@@ -1,5 +1,6 @@
 """What is said about duplicates, sizes, captions, tags, masks and folders."""
 
+import os
 import shutil
 
 import numpy as np
@@ -56,10 +57,10 @@ def test_leaks(dogs, tmp_path):
     half_held_out = {name[-6:-4] for name in held_out if {f"dog {name[-6:]}", f"again {name[-6:]}"} - held_out}
     assert half_held_out
     assert {names[-6:-4] for names in leaks} == half_held_out
-    assert all("is for validation" in message for message in leaks.values())
+    assert all(message.partition(": ")[0].endswith(", for validation") for message in leaks.values())
     [(names, message)] = found(report, "leak.regularisation").items()
     assert "leak.png" in names
-    assert message.startswith("the same file: leak.png is for regularisation") or "leak.png" in message
+    assert message.startswith("the same file, for regularisation: leak.png") or "leak.png" in message
 
 
 # ---- sizes
@@ -111,6 +112,20 @@ def test_caption_files(dogs):
     assert list(found(report, "caption.two_files")) == ["dog 09.caption, dog 09.txt"]
     assert list(found(report, "caption.orphan")) == ["gone.txt"]
     assert "caption.missing" not in codes(report)
+
+
+def test_regularisation_images_need_no_captions(dogs, tmp_path):
+    for name, seeds in (("1_dog", (60, 61)), ("1_cat", (62, 63))):
+        folder = tmp_path / "reg" / name
+        folder.mkdir(parents=True)
+        for seed in seeds:
+            Image.fromarray(picture(seed)).save(folder / f"{seed}.png")
+    report = check("--train_data_dir", dogs.parent, "--reg_data_dir", tmp_path / "reg", "--resolution", "64")
+    assert found(report, "caption.class_words") == {
+        "1_cat": "2 images, trained as 'cat'",
+        "1_dog": "2 images, trained as 'dog'",
+    }
+    assert codes(report) == {"caption.class_words"}
 
 
 def test_captions_of_metadata_files(dogs, tmp_path):
@@ -222,6 +237,33 @@ def test_folders(dogs):
     }
     assert list(found(report, "folder.junk")) == ["Thumbs.db"]
     assert "folder.unused" not in codes(check(dogs, "--recursive"))
+
+
+def test_links_that_lead_round_in_circles(dogs):
+    (dogs / "itself").symlink_to(dogs, target_is_directory=True)
+    (dogs / "up").symlink_to(dogs.parent, target_is_directory=True)
+    assert codes(check(dogs)) == set()
+    assert codes(check(dogs.parent)) == set()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes among files")
+def test_pipes(dogs):
+    masks = dogs.parent / "masks"
+    masks.mkdir()
+    for number in range(12):
+        Image.fromarray(picture(number)).save(masks / f"dog {number:02d}.png")
+    for pipe in (dogs / "pipe.png", dogs / "pipe.txt", masks / "pipe.png", masks / "dog 01.png"):
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+    config = dogs.parent / "data.toml"
+    config.write_text(
+        f"[[datasets]]\nresolution = 64\n[[datasets.subsets]]\nimage_dir = '{dogs.as_posix()}'\n"
+        f"conditioning_data_dir = '{masks.as_posix()}'\n",
+        encoding="utf-8",
+    )
+    report = check("--dataset_config", config, "--masked_loss")
+    assert found(report, "image.unreadable") == {"pipe.png": "it is no regular file"}
+    assert found(report, "mask.unreadable")["dog 01.png, dog 01.png"] == "it is no regular file"
 
 
 def test_a_run_that_would_be_refused_says_so(tmp_path):

@@ -19,7 +19,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.fixture
 def faulty(dogs) -> Path:
-    (dogs / "dog 00.txt").write_bytes("sks dog, Größe, grün, schön".encode("cp1252"))
+    (dogs / "dog 00.txt").write_bytes("\ufeffsks dog, Größe, grün, schön".encode("utf-16-be"))
     (dogs / "dog 01.txt").write_bytes("\ufeffsks dog, brown fur".encode())
     (dogs / "dog 02.txt").write_bytes("sks dog, 猫\r\nsecond line".encode("utf-16"))
     (dogs / "dog 03.txt").write_text("sks dog, brown fur,, Brown_fur, outdoors,", encoding="utf-8")
@@ -61,9 +61,10 @@ def test_what_is_fixed(faulty, tmp_path):
 def test_what_was_fixed_can_be_taken_back(faulty, tmp_path):
     before = contents(faulty)
     fix(faulty, tmp_path / "backup")
-    assert len(restore(tmp_path / "backup")) == 6
+    restored = restore(tmp_path / "backup")
+    assert (len(restored.files), restored.gone) == (6, {})
     assert contents(faulty) == before
-    assert restore(tmp_path / "backup")  # once more does no harm
+    assert restore(tmp_path / "backup").gone == {}  # once more does no harm
     assert contents(faulty) == before
 
 
@@ -102,6 +103,36 @@ def test_what_was_edited_after_the_fix_is_not_overwritten(faulty, tmp_path):
     assert ["dog 01.txt" in problem for problem in error.value.problems] == [True, False]
     assert "photo.png" in error.value.problems[1]
     assert contents(faulty) == after
+
+
+def test_what_is_gone_is_named_and_the_rest_restored(faulty, tmp_path):
+    before = contents(faulty)
+    fix(faulty, tmp_path / "backup")
+    (faulty / "photo.jpg").unlink()
+    (faulty / "dog 01.txt").unlink()
+    restored = restore(tmp_path / "backup")
+    assert restored.gone == {faulty / "photo.png": faulty / "photo.jpg"}
+    assert len(restored.files) == 5
+    del before["photo.png"]
+    assert contents(faulty) == before
+
+
+def test_guessed_encodings_are_only_saved_when_they_are_named(dogs):
+    (dogs / "dog 00.txt").write_bytes("sks chien,, forêt".encode("cp1252"))
+    (dogs / "dog 01.txt").write_bytes("собака".encode("cp1251"))
+    (dogs / "dog 02.txt").write_bytes("sks dog, “leash”".encode("cp1252"))
+    (dogs / "dog 03.txt").write_bytes("\ufeffsks dog".encode())
+    report = check(dogs)
+    *guessed, certain = plan_fixes(report)
+    assert isinstance(certain, Rewrite)
+    assert all(isinstance(one, Refusal) for one in guessed)
+    assert guessed[0].reason == "its encoding is a guess; if 'sks chien,, forêt' is right, add --encoding cp1252"
+    *named, certain = plan_fixes(report, "cp1252")
+    assert isinstance(certain, Rewrite)
+    assert [one.text for one in named] == ["sks chien,, forêt", "ñîáàêà", "sks dog, “leash”"]
+    assert named[0].reasons == ("cp1252 -> UTF-8: sks chien,, forêt",)
+    refused = {one.path.name: one.reason for one in plan_fixes(report, "utf-8") if isinstance(one, Refusal)}
+    assert refused == dict.fromkeys(["dog 00.txt", "dog 01.txt", "dog 02.txt"], "it is not in utf-8")
 
 
 def test_no_file_is_overwritten_by_a_renamed_one(faulty, tmp_path):

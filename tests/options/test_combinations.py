@@ -244,8 +244,8 @@ NOTICES = [
     ),
     Case(
         "--dataset_config data.toml --reg_data_dir reg",
-        "--reg_data_dir and --train_data_dir have no effect, since --dataset_config describes the datasets",
-        "--reg_data_dir reg",
+        "--reg_data_dir has no effect, since --dataset_config describes the datasets",
+        "--reg_data_dir reg", without=("--train_data_dir",),
     ),
     Case(
         "--dataset_config data.toml",
@@ -590,6 +590,8 @@ def test_notices_of_one_rule_come_in_alphabetical_order():
         "--max_bucket_reso",
         "--min_bucket_reso",
     ]
+    resolved = resolve_complete("--dataset_config", "data.toml", "--reg_data_dir", "reg")
+    assert [notice.split()[0] for notice in resolved.warnings] == ["--reg_data_dir", "--train_data_dir"]
 
 
 def test_networks_known_to_read_no_weights_are_our_own():

@@ -49,3 +49,12 @@ def test_what_caches_can_hold():
     assert not list(contradictions(datasets_with(**CHANGES), CacheOptions()))
     rules = {"flip_aug": True, "alpha_mask": True, "resize_interpolation": "box"}
     assert not list(contradictions(datasets_with(**rules), CacheOptions(cache_latents=True)))
+
+
+def test_a_network_without_strength_learns_nothing():
+    problems = list(contradictions([DatasetSettings(), DatasetSettings(network_multiplier=0)], CacheOptions()))
+    assert problems == [
+        "dataset 2: network_multiplier 0: the network would have no part in these images, and learn nothing from them; "
+        "give another strength, or leave the dataset out"
+    ]
+    assert list(contradictions([DatasetSettings(network_multiplier=-1)], CacheOptions())) == []

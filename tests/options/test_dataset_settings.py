@@ -226,10 +226,11 @@ def test_unknown_keys_are_named_with_their_place(tmp_path, text, problem):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('keep_tokens = "1"', "keep_tokens = 1: must be a whole number"),
-        ("keep_tokens = true", "keep_tokens = True: must be a whole number"),
+        ('keep_tokens = "1"', 'keep_tokens = "1": must be a whole number'),
+        ('caption_separator = ""', "caption_separator = '': must not be empty; leave it out to use the default"),
+        ("keep_tokens = true", "keep_tokens = true: must be a whole number"),
         ("keep_tokens = 1.0", "keep_tokens = 1.0: must be a whole number; write 1 instead of 1.0"),
-        ("keep_tokens = -1", "keep_tokens = -1: must be at least 0 tags"),
+        ("keep_tokens = -1", "keep_tokens = -1: must be at least 0 (tags)"),
         ("caption_dropout_rate = 1.5", "caption_dropout_rate = 1.5: must be at most 1"),
         ("caption_dropout_rate = nan", "caption_dropout_rate = nan: must be a number"),
         ("shuffle_caption = 1", "shuffle_caption = 1: must be true or false"),
@@ -239,8 +240,7 @@ def test_unknown_keys_are_named_with_their_place(tmp_path, text, problem):
             '{ "sks" = "sks dog", "photo" = ["picture", "image"] }',
         ),
         ("caption_separator = 1", 'caption_separator = 1: must be text (in a file: "in quotes")'),
-        ('caption_separator = ""', "caption_separator = : must not be empty; leave it out to use the default"),
-        ('caption_extension = ""', "caption_extension = : must not be empty; leave it out to use the default"),
+        ('caption_extension = ""', "caption_extension = '': must not be empty; leave it out to use the default"),
         ('is_reg = "yes"', "is_reg = yes: must be true or false"),
     ],
 )
@@ -380,13 +380,13 @@ def test_several_problems_are_reported_at_once_and_each_once(tmp_path):
     problems = problems_of(tmp_path, text)
     assert len(problems) == len(set(problems)) == 7
     assert set(problems) == {
-        "[general]: keep_tokens = 1: must be a whole number",
+        '[general]: keep_tokens = "1": must be a whole number',
         "[general]: there is no key qqqq.",
         "dataset 1: resolution is missing; give it there or as --resolution",
         "dataset 1, subset 2: color_aug = yes: must be true or false",
-        "dataset 2: batch_size = 0: must be at least 1 images",
+        "dataset 2: batch_size = 0: must be at least 1 (images)",
         "dataset 2, subset 1: image_dir is missing",
-        "dataset 2, subset 1: num_repeats = True: must be a whole number",
+        "dataset 2, subset 1: num_repeats = true: must be a whole number",
     }
 
 

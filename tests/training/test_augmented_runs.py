@@ -86,4 +86,4 @@ def test_names_without_a_face_are_told(arguments, capsys):
     for extension in (".png", ".txt"):
         (images / f"cat 3_60_40_44_30{extension}").rename(images / f"cat 3{extension}")
     assert train(*as_words(arguments), "--face_crop_aug_range", "1,1.4") == 0
-    assert "the names of 1 of 6 images in" in " ".join(capsys.readouterr().err.split())
+    assert "face is (NAME_CENTREX_CENTREY_WIDTH_HEIGHT): 1 of 6 images in" in " ".join(capsys.readouterr().err.split())

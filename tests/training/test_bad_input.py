@@ -114,7 +114,7 @@ def test_unreadable_images_do_not_prevent_the_training(capsys, arguments, change
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"), [({}, "it counts nothing"), ({"--cache_latents": None}, "have no part in the training")]
+    ("changes", "said"), [({}, "it counts nothing"), ({"--cache_latents": None}, "since encoding failed")]
 )
 def test_damage_that_shows_while_training_does_not_end_it(capsys, arguments, changes, said):
     damage(images_of(arguments) / "image 3.png")
@@ -139,10 +139,10 @@ def test_caption_that_is_no_text(capsys, arguments):
 def test_missing_captions(capsys, arguments):
     images_of(arguments).rename(images_of(arguments).with_name("3"))  # no class words
     arguments["--caption_extension"] = ".caption"
-    message = "5 of 5 training images have no caption, which is more than a tenth"
-    refuse(capsys, arguments, message, "--caption_extension .txt uses those", "--allow_missing_captions")
+    message = "without a caption: 5 of 5 training images, which is more than a tenth"
+    refuse(capsys, arguments, message, "--caption_extension .txt uses .txt files", "--allow_missing_captions")
     assert train(*as_words({**arguments, "--allow_missing_captions": None})) == 0
-    assert "they are trained with an empty one" in capsys.readouterr().err
+    assert "; trained with an empty caption" in capsys.readouterr().err
 
 
 def test_output_folder_that_cannot_be_written(capsys, arguments, tmp_path):

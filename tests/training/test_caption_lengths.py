@@ -41,7 +41,7 @@ def test_nothing_is_said_when_nothing_is_cut(datasets):
 
 def test_one_report_over_all_datasets():
     found = report(dataset(words(76), words(80), "", repeats=10), dataset(words(3), words(75), words(120)))
-    assert found.startswith("3 of 6 captions are longer than 75 tokens")
+    assert found.startswith("longer than 75 tokens, of which the end is not used: 3 of 6 captions; ")
     assert f"120 tokens: '{Path('folder/2.png')}'" in found
 
 
@@ -54,7 +54,7 @@ def test_one_report_over_all_datasets():
         (150, 225, "--max_token_length 225 uses all"),
         (75, 226, "--max_token_length 225 uses more"),
         (150, 226, "--max_token_length 225 uses more"),
-        (225, 226, "shorten them"),
+        (225, 226, "shorten what is longer"),
     ],
 )
 def test_the_remedy_fits(limit, longest, remedy):
@@ -87,5 +87,5 @@ def test_images_that_are_not_used_do_not_count():
 def test_prompts_may_be_as_long_as_any_caption():
     assert overlong_prompts([("prompt 1", words(225))], count_words) is None
     found = overlong_prompts([("prompt 1", words(9)), ("prompt 2", words(300))], count_words)
-    assert found.startswith("1 of 2 prompts are longer than 225 tokens")
+    assert found.startswith("longer than 225 tokens, of which the end is not used: 1 of 2 prompts; ")
     assert "300 tokens: 'prompt 2'" in found

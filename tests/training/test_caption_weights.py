@@ -31,7 +31,9 @@ PLAIN = (
 
 def test_weights_that_are_plain_text():
     (notice,) = caption_weight_notices(datasets_of(*WEIGHTED, *PLAIN), weighted_captions=False)
-    assert notice == "2 captions hold weights such as (tag:1.3), which are plain text without --weighted_captions"
+    assert notice == "weights such as (tag:1.3), which are plain text without --weighted_captions: in 2 captions"
+    (notice,) = caption_weight_notices(datasets_of(WEIGHTED[0]), weighted_captions=False)
+    assert notice.endswith(": in 1 caption")
     assert caption_weight_notices(datasets_of(*PLAIN), weighted_captions=False) == []
     assert caption_weight_notices(datasets_of(*WEIGHTED), weighted_captions=True) == []
     assert caption_weight_notices(datasets_of(*WEIGHTED, repeats=0), weighted_captions=False) == []
@@ -50,4 +52,4 @@ def test_weights_that_are_plain_text():
 def test_weighted_groups_that_are_torn_apart(rules, is_torn):
     captions = ("a cat, (red hat, blue eyes:1.3)", "[dull, grey] sky", "(one:1.2), two", r"saber \(fate, zero\)")
     notices = caption_weight_notices(datasets_of(*captions, **rules), weighted_captions=True)
-    assert [notice.split(" ")[0] for notice in notices] == (["2"] if is_torn else [])
+    assert [": in 2 captions; " in notice for notice in notices] == ([True] if is_torn else [])

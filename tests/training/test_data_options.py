@@ -120,7 +120,7 @@ def test_missing_masks_are_named_for_every_folder(masked, tmp_path):
     for name in ("a.jpg", "b.webp", "2_dog/c.PNG"):
         (tmp_path / "Masken" / name).unlink()
     problems = problems_of(arguments, *words)
-    assert [problem.split("'")[1] for problem in problems] == [
+    assert [problem.split("'")[3] for problem in problems] == [
         str(tmp_path / "train ü" / "1_cat"),
         str(tmp_path / "train ü" / "2_dog"),
     ]

@@ -54,7 +54,7 @@ def test_what_is_wrong_with_a_folder_is_told_once_for_all_resolutions(images, po
 
 def test_placements_are_told_for_each_resolution(images):
     _, findings = check(images, 256, 512)
-    enlarged = [text for text in findings.warnings if "are enlarged more than 2 times" in text]
+    enlarged = [text for text in findings.warnings if "enlarged more than 2 times" in text]
     assert ["for the resolution 256x256" in enlarged[0], "for the resolution 512x512" in enlarged[1]] == [True, True]
 
 

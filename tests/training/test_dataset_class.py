@@ -222,7 +222,7 @@ def test_a_class_of_which_no_picture_can_be_used_ends_the_run(arguments, working
         """,
     )
     told = problem_of(arguments, capsys, **{"--max_data_loader_n_workers": workers})
-    assert "Error: none of the images can be read, so that nothing is learned; 00000" in told
+    assert "Error: none of the images can be read, so that nothing is learned; '00000" in told
     assert "mask(1) must be None" in told
 
 

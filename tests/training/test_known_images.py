@@ -111,4 +111,4 @@ def test_without_any_readable_image_there_is_nothing_to_train(images):
         path.write_bytes(b"")
     _, findings = check(images)
     assert any("there are no training images" in problem for problem in findings.problems)
-    assert any(warning.startswith("none of the 3 images") for warning in findings.warnings)
+    assert any("left out: 3 of 3 images in" in warning for warning in findings.warnings)

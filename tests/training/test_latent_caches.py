@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +160,7 @@ def test_an_image_that_breaks_while_it_is_encoded_is_left_out_and_named(argument
     monkeypatch.setattr(LatentDiffusionModel, "move_vae", damage_and_move)
     assert len(load_file(run(arguments, cache_latents=True))) > 100
     errors = capsys.readouterr().err
-    assert "1 images cannot be encoded and have no part in the training" in errors
+    assert "left out of the training, since encoding failed: 1 image: " in errors
     assert broken in errors
 
 
@@ -174,6 +175,23 @@ def test_a_cache_folder_that_cannot_be_written_is_known_before_anything_is_loade
         (train_data_dir / "3_sks cat" / ".cache").write_text("")
     assert train(*as_words({**arguments, "--cache_latents_to_disk": None})) == 1
     assert "--cache_dir" in capsys.readouterr().err
+
+
+def test_a_complete_cache_need_not_be_writable(arguments, tmp_path, encoded, capsys, monkeypatch):
+    cache = tmp_path / "cache"
+    first = run(arguments, cache_dir=cache, **ON_DISK)
+    encoded.clear()
+    original = tempfile.TemporaryFile
+
+    def refuse(dir):
+        if Path(dir) == cache:
+            raise PermissionError(13, "Permission denied")
+        return original(dir=dir)
+
+    monkeypatch.setattr("library.training.preflight.tempfile.TemporaryFile", refuse)
+    assert_same_weights(first, run(arguments, cache_dir=cache, output_dir=tmp_path / "second", **ON_DISK))
+    assert encoded == []
+    assert f"--cache_dir '{cache}' cannot be written: Permission denied; the run ends if" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["cache_latents", "cache_latents_to_disk"])

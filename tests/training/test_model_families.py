@@ -211,7 +211,7 @@ def test_weighted_captions(sd1, train_data_dir, tmp_path):
 def test_captions_that_are_cut_are_counted(sd1, train_data_dir, capsys):
     next(train_data_dir.rglob("*.txt")).write_text("tag, " * 200, encoding="utf-8")
     run(sd1, max_train_steps=1)
-    assert capsys.readouterr().err.count("1 of 5 captions are longer than 75 tokens") == 1
+    assert capsys.readouterr().err.count("longer than 75 tokens, of which the end is not used: 1 of 5 captions") == 1
 
 
 # ---- previews

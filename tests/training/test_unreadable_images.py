@@ -26,7 +26,7 @@ def test_each_is_named_once_as_it_comes_and_all_of_them_at_the_end(caplog):
         assert len(caplog.records) == 3
         images.summarize()
     summary = caplog.records[3].message
-    assert summary.startswith("3 images were unreadable")
+    assert summary.startswith("unreadable when needed, and so without effect: 3 images: ")
     assert summary.endswith(": a.png: torn; b.png: gone; ü.png: torn")
 
 
@@ -51,9 +51,9 @@ def test_of_many_only_a_few_are_named_again(caplog):
     caplog.clear()
     images.summarize()
     (summary,) = [record.message for record in caplog.records]
-    assert summary.startswith("7 images were unreadable")
+    assert summary.startswith("unreadable when needed, and so without effect: 7 images: ")
     assert summary.endswith(
-        ": 0.png: gone; 1.png: gone; 2.png: gone; 3.png: gone; 4.png: gone; ... (each is named above)"
+        ": 0.png: gone; 1.png: gone; 2.png: gone; 3.png: gone; 4.png: gone; and 2 more (named above)"
     )
 
 

@@ -57,7 +57,7 @@ class CaptionOptions(OptionGroup):
         "them, from the front of the caption. 0 = no such warm-up.",
     )
     allow_missing_captions: bool = option(
-        False, help="Start even if more than a tenth of the images have no caption; they train with an empty one."
+        False, help="Start even if more than a tenth of the images have neither a caption nor class words."
     )
 
     @property

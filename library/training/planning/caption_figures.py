@@ -2,12 +2,14 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from library.dataset.batch_plan import PlannedBatch
+from library.dataset.caption_files import find_caption_files
+from library.dataset.caption_rules import stored_tags
 from library.dataset.exposed_captions import ExposedCaptions
 from library.dataset.records import Dataset, ImageRecord
-from library.metadata.dataset_metadata import tag_frequency
+from library.options.dataset_settings import SubsetSettings
 
 EXAMPLES = 5
 """Captions that are shown in full."""
@@ -31,7 +33,7 @@ class CaptionFigures:
     empty: int
     """of these, images whose caption has no word"""
     class_words: int
-    """of these, images whose caption is their subset's class_tokens"""
+    """of these, images whose caption is their subset's class_tokens, for want of a file"""
     tags: tuple[tuple[str, int], ...]
     """every tag of the stored captions in lower case, and how often it is in them, most frequent first; without
     regularisation images"""
@@ -46,25 +48,32 @@ def caption_figures(captions: ExposedCaptions, first_batches: Iterable[PlannedBa
         images=len(used),
         without=sum(not record.has_caption for record in used),
         empty=sum(record.has_caption and not record.caption for record in used),
-        class_words=sum(bool(record.caption) and record.caption == _class_words(record, datasets) for record in used),
+        class_words=sum(_has_class_words(record, _rules(record, datasets)) for record in used),
         tags=tuple(_all_tags(datasets).most_common()),
         examples=_examples(captions, first_batches),
     )
 
 
-def _class_words(record: ImageRecord, datasets: Sequence[Dataset]) -> str | None:
-    return datasets[record.dataset].settings.subsets[record.subset].class_tokens
+def _rules(record: ImageRecord, datasets: Sequence[Dataset]) -> SubsetSettings:
+    return datasets[record.dataset].settings.subsets[record.subset]
+
+
+def _has_class_words(record: ImageRecord, rules: SubsetSettings) -> bool:
+    """Whether they stand in. A file, or a metadata file, may say the same."""
+    if not record.caption or record.caption != rules.class_tokens or rules.metadata_file is not None:
+        return False
+    return not find_caption_files(record.path, rules.caption_extensions)
 
 
 def _all_tags(datasets: Sequence[Dataset]) -> Counter[str]:
-    tags: Counter[str] = Counter()
-    of_training = [
-        replace(dataset, records=tuple(record for record in dataset.records if not record.is_reg))
+    """An image that several datasets use is counted once."""
+    captions = {
+        (record.path, record.caption): _rules(record, datasets)
         for dataset in datasets
-    ]
-    for of_folder in tag_frequency(of_training).values():
-        tags.update(of_folder)
-    return tags
+        for record in dataset.records
+        if not record.is_reg
+    }
+    return Counter(tag.lower() for (_, caption), rules in captions.items() for tag in stored_tags(caption, rules))
 
 
 def _examples(captions: ExposedCaptions, batches: Iterable[PlannedBatch]) -> tuple[CaptionExample, ...]:

@@ -15,7 +15,7 @@ from library.errors import UserError
 from library.training.batch_schedule import BatchSchedule
 from library.training.planning.preview_sheets import draw_sheets
 from library.training.planning.shown_pictures import ShownPicture, shown_pictures
-from library.training.planning.text_layout import counted
+from library.wording import counted, writable
 
 FOLDER = "dataset_preview"
 PAGE = "index.html"
@@ -50,7 +50,7 @@ def write_preview(schedule: BatchSchedule, reader: PictureReader, output_dir: Pa
         raise UserError(f"--debug_dataset: '{folder}' cannot be written: {error.strerror or error}") from None
     batches = counted(pictures[-1].batch, "batch", "batches")
     return [
-        f"The first {counted(len(pictures), 'picture')} (of {batches}) as they would be trained on:",
+        f"What would be trained on first, {counted(len(pictures), 'picture')} of {batches}:",
         f"  {folder / PAGE}",
         f"  {folder / sheets[0]}" + (f" to {sheets[-1]}" if len(sheets) > 1 else ""),
     ]
@@ -89,8 +89,7 @@ def _figure(picture: ShownPicture) -> str:
 
 
 def _html(text: str) -> str:
-    """Names of files may hold what no encoding can write."""
-    return escape(text.encode("utf-8", "backslashreplace").decode("utf-8"))
+    return escape(writable(text))
 
 
 def _data_url(image: Image.Image) -> str:

@@ -8,10 +8,10 @@ from pathlib import Path
 from library.dataset.records import Dataset
 from library.diffusion.latents import LatentLayout
 from library.options.groups import CacheOptions, SamplingOptions, SavingOptions
-from library.training.planning.text_layout import format_size
 from library.training.preview_moments import preview_steps
 from library.training.save_schedule import SaveSchedule
 from library.training.step_counts import StepCounts
+from library.wording import format_size
 
 BYTES_ON_DISK, BYTES_IN_MEMORY = 2, 4
 """Of a latent's number."""

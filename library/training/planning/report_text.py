@@ -6,8 +6,9 @@ from library.training.planning.caption_figures import CaptionFigures
 from library.training.planning.image_figures import BucketFigures, DatasetFigures, Spread, SubsetFigures
 from library.training.planning.output_figures import CacheFigures, OutputFigures
 from library.training.planning.run_report import SEED_IF_NONE, RunReport, TrainingFigures
-from library.training.planning.text_layout import counted, format_size, paragraph, shorten, table
+from library.training.planning.text_layout import paragraph, shorten, table
 from library.training.step_counts import StepCounts
+from library.wording import counted, format_size, listed
 
 MOST_TAGS = 20
 MOST_FILES = 6
@@ -99,8 +100,9 @@ def _subset_row(subset: SubsetFigures) -> tuple[str, ...]:
 
 
 def _masks(subset: SubsetFigures) -> str:
-    numbers = {"files": subset.mask_files, "alpha": subset.alpha_masks}
-    return ", ".join(f"{number} {what}" for what, number in numbers.items() if number)
+    files = counted(subset.mask_files, "file") if subset.mask_files else ""
+    alpha = f"{subset.alpha_masks} alpha" if subset.alpha_masks else ""
+    return ", ".join(filter(None, (files, alpha)))
 
 
 def _spread(spread: Spread) -> str:
@@ -135,9 +137,8 @@ def _captions(figures: CaptionFigures) -> Iterator[str]:
     details = [f"{number} {what}" for what, number in numbers.items() if number]
     yield f"Captions of {counted(figures.images, 'image')}{': ' if details else ''}{', '.join(details)}"
     if figures.tags:
-        shown = ", ".join(f"{shorten(tag, 60)} ({count})" for tag, count in figures.tags[:MOST_TAGS])
-        more = f", and {len(figures.tags) - MOST_TAGS} more" if len(figures.tags) > MOST_TAGS else ""
-        yield from paragraph(f"most frequent tags in training: {shown}{more}", bullet="  ")
+        tags = listed([f"{shorten(tag, 60)} ({count})" for tag, count in figures.tags], MOST_TAGS)
+        yield from paragraph(f"most frequent tags in training: {tags}", bullet="  ")
     for example in figures.examples:
         used = shorten(example.used, CAPTION_LENGTH) or "(empty)"
         yield from paragraph(f"{example.image}: {used}", bullet="  ")
@@ -161,7 +162,7 @@ def _output(figures: OutputFigures | None) -> Iterator[str]:
     kept = sum(file.removed_at is None for file in figures.files)
     counts = counted(len(figures.files), "file")
     size = "" if figures.bytes_each is None else f" of about {format_size(figures.bytes_each)}"
-    yield f"Saved in {figures.folder}: {counts}{size}{f', of which {kept} stay' if kept < len(figures.files) else ''}"
+    yield f"Saved in {figures.folder}: {counts}{size}{f'; kept: {kept}' if kept < len(figures.files) else ''}"
     rows = [
         (file.name, f"step {file.step}", "" if file.removed_at is None else f"removed at step {file.removed_at}")
         for file in figures.files
@@ -175,7 +176,7 @@ def _output(figures: OutputFigures | None) -> Iterator[str]:
         pictures = len(figures.preview_steps) * figures.prompts
         moments = [str(step) if step else "0 (before training)" for step in figures.preview_steps]
         shown = moments if len(moments) <= 2 * MOST_FILES else [*moments[:MOST_FILES], "...", moments[-1]]
-        yield f"  {counted(pictures, 'preview')}, {figures.prompts} each at steps {', '.join(shown)}"
+        yield f"  {counted(pictures, 'preview')}, {figures.prompts} each time: at step {', '.join(shown)}"
     if figures.free_bytes is not None:
         yield f"  free there: {format_size(figures.free_bytes)}"
 

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 WIDTH = 118
 """Letters in a line of running text."""
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], left: frozenset[int] = frozenset()) -> list[str]:
@@ -43,15 +42,3 @@ def paragraph(text: str, bullet: str = "") -> list[str]:
 
 def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 4]} ..."
-
-
-def format_size(count: int) -> str:
-    """Of a file: in the largest unit that gives at least 1."""
-    size, unit = float(count), 0
-    while size >= 1024 and unit < len(_UNITS) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{size:.0f} {_UNITS[unit]}" if unit == 0 or size >= 100 else f"{size:.1f} {_UNITS[unit]}"
-
-
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

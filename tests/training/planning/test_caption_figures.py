@@ -32,6 +32,28 @@ def test_counts():
     assert figures.tags == (("red hat", 2), ("帽子", 1), ("outdoors", 1), ("sks", 1))
 
 
+def test_tags_are_told_apart_by_all_marks_of_the_subset():
+    rules = {
+        "caption_separator": ";",
+        "keep_tokens_separator": ";;;",
+        "secondary_separator": "|",
+        "shuffle_caption": True,
+    }
+    figures, _ = figures_of(record("a.png", caption="sks;;;Red hat; big|small, old ;;; end\nnot used"), **rules)
+    assert figures.tags == (("sks", 1), ("red hat", 1), ("big", 1), ("small, old", 1), ("end", 1))
+
+
+def test_tags_of_wildcards():
+    figures, _ = figures_of(record("a.png", caption="sks, {red, old|blue} hat\nsks, dog"), enable_wildcard=True)
+    assert figures.tags == (("sks", 2), ("{red, old|blue} hat", 1), ("dog", 1))
+
+
+def test_a_caption_file_may_say_what_the_class_words_say(tmp_path):
+    (tmp_path / "a.txt").write_text("sks", encoding="utf-8")
+    records = [replace(record(name, caption="sks"), path=tmp_path / name) for name in ("a.png", "b.png")]
+    assert figures_of(*records, class_tokens="sks")[0].class_words == 1
+
+
 def test_examples_are_the_captions_of_the_first_exposures():
     records = [record(f"{number}.png", caption=f"a, b, {number}", repeats=3) for number in range(8)]
     figures, schedule = figures_of(*records, shuffle_caption=True, caption_prefix="sks,")

@@ -155,7 +155,7 @@ def test_files_of_an_earlier_preview_are_replaced(tmp_path):
     assert (folder / "mine.png").read_text() == "old"
     assert Image.open(folder / "sheet_01.png").format == "PNG"
     assert lines == [
-        "The first 8 pictures (of 8 batches) as they would be trained on:",
+        "What would be trained on first, 8 pictures of 8 batches:",
         f"  {folder / 'index.html'}",
         f"  {folder / 'sheet_01.png'}",
     ]

@@ -75,10 +75,34 @@ def test_the_whole_text(capsys, arguments, train_data_dir, tmp_path):
         "Caches",
         next(line for line in lines if line.startswith(f"  latents: 2.5 KiB in {tmp_path / 'caches'} (free there: ")),
     ]
-    assert warnings.startswith("  1. 1 of 6 images in ")
+    assert warnings.startswith("  1. unusable, and so left out: 1 of 6 images in ")
     assert "image 5.png" in warnings
     assert warnings.endswith("\n\nThis run can start.\n")
     assert not Path(arguments["--output_dir"]).exists()
+
+
+def test_single_things_read_as_such(capsys, arguments, train_data_dir, tmp_path):
+    images = train_data_dir / "3_sks cat"
+    for path in images.glob("image [!0].*"):
+        path.unlink()
+    (tmp_path / "masks").mkdir()
+    Image.open(images / "image 0.png").convert("L").save(tmp_path / "masks" / "image 0.png")
+    (tmp_path / "prompts.txt").write_text("a cat")
+    arguments |= {
+        "--masked_loss": None, "--conditioning_data_dir": str(tmp_path / "masks"), "--max_train_steps": "3",
+        "--sample_prompts": str(tmp_path / "prompts.txt"), "--sample_every_n_steps": "2",
+        "--save_every_n_steps": "1", "--save_last_n_steps": "1",
+    }  # fmt: skip
+    assert plan(arguments, "train_network.py") == 0
+    shown = capsys.readouterr().out
+    for line in (
+        "3 batches = 3 steps per epoch; 3 steps in 1 epoch\n",
+        "  1 file\n",
+        "Captions of 1 image\n",
+        "  1 preview, 1 each time: at step 2\n",
+        ": 4 files of about 382 KiB; kept: 3\n",
+    ):
+        assert line in shown
 
 
 @pytest.mark.parametrize("wrong", [{"--network_dim": "-1", "--train_data_dir": "gone"}, {"--optimizer_type": "AdamV"}])
