@@ -19,12 +19,12 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from library.dataset.batch_plan import PlannedBatch, batches_of_epoch
-from library.dataset.batch_preparation import BatchPreparer
+from library.dataset.batches.batch_preparation import BatchPreparer
+from library.dataset.batches.loading import BatchLoader, LoaderSettings
+from library.dataset.batches.training_batch import TrainingBatch
 from library.dataset.findings import Findings
-from library.dataset.loading import BatchLoader, LoaderSettings
-from library.dataset.picture_files import FilePictures
-from library.dataset.scan import scan_dataset
-from library.dataset.training_batch import TrainingBatch
+from library.dataset.images.picture_files import FilePictures
+from library.dataset.scanning.scan import scan_dataset
 from library.diffusion.conditioning import TokenizedCaptions
 from library.diffusion.latents import LatentLayout
 from library.options.dataset_settings import DatasetSettings, SubsetSettings

@@ -33,15 +33,15 @@ from library.caching.latent_encoding import LatentEncoder
 from library.caching.latent_pictures import LatentPicture, pictures_of
 from library.caching.latents_on_disk import DTYPE, KIND, encode_on_disk, fingerprints_of
 from library.caching.pack_writing import PackLimits, PackWriter
-from library.dataset.aspect_buckets import cover
-from library.dataset.augmentation import show
+from library.dataset.augmentations.augmentation import show
 from library.dataset.batch_plan import Exposure
-from library.dataset.batch_preparation import stack_pixels
-from library.dataset.cached_latents import LatentKey
+from library.dataset.batches.batch_preparation import stack_pixels
+from library.dataset.batches.cached_latents import LatentKey
+from library.dataset.batches.training_batch import draw_for
+from library.dataset.buckets.aspect_buckets import cover
 from library.dataset.findings import Findings
-from library.dataset.picture_files import FilePictures
+from library.dataset.images.picture_files import FilePictures
 from library.dataset.records import Dataset, ImageRecord
-from library.dataset.training_batch import draw_for
 from library.models.family import SDXL
 from library.options.command_line import build_parser
 from library.options.dataset_settings import DatasetSettings, SubsetSettings

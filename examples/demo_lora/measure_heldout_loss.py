@@ -17,11 +17,11 @@ sys.path.insert(0, str(HERE.parents[1]))
 import torch  # noqa: E402
 
 from library.dataset.batch_plan import batches_of_epoch  # noqa: E402
-from library.dataset.batch_preparation import BatchPreparer  # noqa: E402
+from library.dataset.batches.batch_preparation import BatchPreparer  # noqa: E402
 from library.dataset.findings import Findings  # noqa: E402
-from library.dataset.picture_files import FilePictures  # noqa: E402
+from library.dataset.images.picture_files import FilePictures  # noqa: E402
 from library.dataset.records import Dataset  # noqa: E402
-from library.dataset.scan import scan_dataset  # noqa: E402
+from library.dataset.scanning.scan import scan_dataset  # noqa: E402
 from library.models.adapter import ModelAdapter  # noqa: E402
 from library.models.adapter_loading import load_model  # noqa: E402
 from library.models.family import SD1  # noqa: E402

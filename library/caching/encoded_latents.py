@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from library.dataset.cached_latents import CachedLatents, LatentKey
-from library.dataset.loss_masks import masks_from_sums
+from library.dataset.augmentations.loss_masks import masks_from_sums
+from library.dataset.batches.cached_latents import CachedLatents, LatentKey
 from library.errors import UserError
 from library.wording import counted, listed
 

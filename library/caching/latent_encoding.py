@@ -12,11 +12,11 @@ from tqdm import tqdm
 
 from library.caching.encoded_latents import EncodedPicture, Outcome, UnusablePicture
 from library.caching.latent_pictures import LatentPicture
-from library.dataset.augmentation import show
-from library.dataset.image_files import UnreadableImageError
-from library.dataset.loading import usable_cores
-from library.dataset.loss_masks import mask_sums
-from library.dataset.pictures import PictureReader
+from library.dataset.augmentations.augmentation import show
+from library.dataset.augmentations.loss_masks import mask_sums
+from library.dataset.batches.loading import usable_cores
+from library.dataset.images.image_files import UnreadableImageError
+from library.dataset.images.pictures import PictureReader
 from library.errors import UserError
 from library.models.adapter import ModelAdapter
 from library.models.latent_codec import NO_FINITE_LATENTS, NonFiniteLatentsError

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from library.caching.content_identity import key_of
-from library.dataset.augmentation import View, still_view
-from library.dataset.cached_latents import LatentKey
+from library.dataset.augmentations.augmentation import View, still_view
+from library.dataset.batches.cached_latents import LatentKey
 from library.dataset.records import Dataset, ImageRecord
 from library.diffusion.latents import LatentLayout
 

@@ -11,7 +11,7 @@ from library.caching.encoded_latents import EncodedLatents, Outcome, report_unus
 from library.caching.latent_encoding import LatentEncoder
 from library.caching.latent_pictures import LatentPicture, in_batches
 from library.caching.shared_work import Processes
-from library.dataset.cached_latents import LatentKey
+from library.dataset.batches.cached_latents import LatentKey
 from library.randomness import tensor_generator
 
 DTYPE = np.dtype(np.float32)

@@ -23,9 +23,9 @@ from library.caching.latent_pictures import LatentPicture, entry_key, in_batches
 from library.caching.pack_writing import PackLimits, PackWriter
 from library.caching.packed_files import PackedFile
 from library.caching.shared_work import Processes, complete_together
-from library.dataset.cached_latents import LatentKey
-from library.dataset.image_files import UnreadableImageError
-from library.dataset.pictures import Picture, PictureReader
+from library.dataset.batches.cached_latents import LatentKey
+from library.dataset.images.image_files import UnreadableImageError
+from library.dataset.images.pictures import Picture, PictureReader
 from library.dataset.records import ImageRecord
 from library.randomness import tensor_generator
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from library.dataset.batch_plan import PlannedBatch
-from library.dataset.exposed_captions import ExposedCaptions
+from library.dataset.captions.exposed_captions import ExposedCaptions
 
 _GIB = 2**30
 

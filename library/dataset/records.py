@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from library.dataset.aspect_buckets import Placement, Size
+from library.dataset.buckets.aspect_buckets import Placement, Size
 from library.options.dataset_settings import DatasetSettings
 
 

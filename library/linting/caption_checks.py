@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from library.dataset.caption_files import CaptionFile, UnreadableCaption, find_caption_files
-from library.dataset.caption_rules import longest_caption
+from library.dataset.captions.caption_files import CaptionFile, UnreadableCaption, find_caption_files
+from library.dataset.captions.caption_rules import longest_caption
 from library.linting import kinds
 from library.linting.image_facts import ImageFacts
 from library.linting.inventory import Inventory, LintedCaption, LintedImage

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import cv2
 
-from library.dataset.image_decoding import read_image
-from library.dataset.image_files import UnreadableImageError
+from library.dataset.images.image_decoding import read_image
+from library.dataset.images.image_files import UnreadableImageError
 from library.linting import kinds
 from library.linting.kinds import Finding
 from library.linting.linter import LintReport

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from library.dataset.caption_files import CaptionFile, UnreadableCaption, read_caption_file_as
+from library.dataset.captions.caption_files import CaptionFile, UnreadableCaption, read_caption_file_as
 from library.linting import kinds
 from library.linting.caption_checks import begins_with_mark
 from library.linting.image_checks import right_extension

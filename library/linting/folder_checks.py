@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from library.dataset.image_files import MISSING_PLUG_INS, find_images, find_pictures
+from library.dataset.images.image_files import MISSING_PLUG_INS, find_images, find_pictures
 from library.linting import kinds
 from library.linting.inventory import Inventory
 from library.linting.kinds import Finding

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from library.dataset.aspect_buckets import Size
-from library.dataset.image_decoding import decode, on_white
-from library.dataset.image_files import PILLOW_ERRORS, UnreadableImageError, open_image
-from library.dataset.image_headers import orientation_of
-from library.dataset.image_index import ImageIndex
-from library.dataset.png_parts import read_png_parts
-from library.dataset.webp_parts import read_webp_parts
+from library.dataset.buckets.aspect_buckets import Size
+from library.dataset.images.image_decoding import decode, on_white
+from library.dataset.images.image_files import PILLOW_ERRORS, UnreadableImageError, open_image
+from library.dataset.images.image_headers import orientation_of
+from library.dataset.images.image_index import ImageIndex
+from library.dataset.images.png_parts import read_png_parts
+from library.dataset.images.webp_parts import read_webp_parts
 from library.linting.likeness import Likeness, likeness_of
 
 _BITS_PER_SAMPLE = 258

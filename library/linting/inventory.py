@@ -5,10 +5,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from library.dataset.caption_files import CaptionFile, UnreadableCaption, find_caption_files, read_caption_files
+from library.dataset.captions.caption_files import (
+    CaptionFile,
+    UnreadableCaption,
+    find_caption_files,
+    read_caption_files,
+)
 from library.dataset.findings import Findings
 from library.dataset.records import Dataset, ListedImage
-from library.dataset.subset_images import list_images
+from library.dataset.scanning.subset_images import list_images
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from library.dataset.findings import Findings
-from library.dataset.folder_convention import find_folders, parse_folder_name
 from library.dataset.records import Dataset
-from library.dataset.scan import scan_dataset
+from library.dataset.scanning.folder_convention import find_folders, parse_folder_name
+from library.dataset.scanning.scan import scan_dataset
 from library.errors import UserError
 from library.models.family import SDXL
 from library.options.command_line import build_parser

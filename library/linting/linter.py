@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from library.dataset.image_index import ImageIndex
+from library.dataset.images.image_index import ImageIndex
 from library.dataset.records import Dataset
 from library.linting import kinds
 from library.linting.caption_checks import Count, caption_findings, overlong_findings

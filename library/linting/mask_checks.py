@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from library.dataset.image_decoding import read_colours_and_alpha
-from library.dataset.image_files import UnreadableImageError, find_images
+from library.dataset.images.image_decoding import read_colours_and_alpha
+from library.dataset.images.image_files import UnreadableImageError, find_images
 from library.linting import kinds
 from library.linting.image_facts import ImageFacts
 from library.linting.inventory import Inventory, LintedImage

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from library.dataset.aspect_buckets import Placement, Size
+from library.dataset.buckets.aspect_buckets import Placement, Size
+from library.dataset.buckets.placement_rule import PlacementRule, placement_rule
 from library.dataset.findings import Findings
-from library.dataset.placement_report import MOST_CROPPED, MOST_ENLARGEMENT
-from library.dataset.placement_rule import PlacementRule, placement_rule
+from library.dataset.scanning.placement_report import MOST_CROPPED, MOST_ENLARGEMENT
 from library.linting import kinds
 from library.linting.image_facts import ImageFacts
 from library.linting.inventory import Inventory

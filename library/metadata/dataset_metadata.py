@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from library.dataset.placement_rule import effective_bucket_limits
+from library.dataset.buckets.placement_rule import effective_bucket_limits
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import SubsetSettings
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from library.dataset.placement_rule import effective_bucket_limits
+from library.dataset.buckets.placement_rule import effective_bucket_limits
 from library.dataset.records import Dataset
 from library.metadata import dataset_metadata
 from library.metadata.model_hashes import ModelHashes

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from library.dataset.batch_plan import PlannedBatch, batches_of_epoch, batches_of_process
-from library.dataset.exposed_captions import ExposedCaptions
+from library.dataset.captions.exposed_captions import ExposedCaptions
 from library.dataset.records import Dataset
 from library.training.step_counts import StepCounts
 

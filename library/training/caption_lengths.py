@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from library.dataset.caption_rules import longest_caption
+from library.dataset.captions.caption_rules import longest_caption
 from library.dataset.records import Dataset
 from library.models.text_chunks import MOST_CHUNKS, TEXT_PER_CHUNK
 from library.wording import counted

@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from library.dataset.face_crops import face_crop_notices
+from library.dataset.augmentations.face_crops import face_crop_notices
+from library.dataset.captions.missing_captions import check_missing_captions
 from library.dataset.findings import Findings
-from library.dataset.folder_convention import find_folders
-from library.dataset.image_scan import ImageReading
-from library.dataset.mask_files import masks_of_folder
-from library.dataset.missing_captions import check_missing_captions
-from library.dataset.picture_files import FilePictures
-from library.dataset.pictures import PictureReader
-from library.dataset.placement_report import placement_warnings
+from library.dataset.images.picture_files import FilePictures
+from library.dataset.images.pictures import PictureReader
 from library.dataset.records import Dataset
-from library.dataset.regularisation import balance_regularisation
-from library.dataset.scan import scan_dataset
-from library.dataset.validation_split import split_validation
+from library.dataset.scanning.folder_convention import find_folders
+from library.dataset.scanning.image_scan import ImageReading
+from library.dataset.scanning.mask_files import masks_of_folder
+from library.dataset.scanning.placement_report import placement_warnings
+from library.dataset.scanning.regularisation import balance_regularisation
+from library.dataset.scanning.scan import scan_dataset
+from library.dataset.scanning.validation_split import split_validation
 from library.models.family import ModelFamily
 from library.options.dataset_combinations import contradictions
 from library.options.dataset_file import dataset_from_subsets, datasets_from_file

@@ -5,10 +5,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from library.dataset.custom_dataset import REQUIRED_METHODS, CustomDataset, CustomPictures, describe
-from library.dataset.custom_scan import scan_custom_dataset
 from library.dataset.findings import Findings
 from library.dataset.records import Dataset
+from library.dataset.scanning.custom_dataset import REQUIRED_METHODS, CustomDataset, CustomPictures, describe
+from library.dataset.scanning.custom_scan import scan_custom_dataset
 from library.errors import UserError
 from library.options.dataset_settings import DatasetSettings
 from library.options.schema import Settings

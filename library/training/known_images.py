@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from library.dataset.image_index import ImageIndex
+from library.dataset.images.image_index import ImageIndex
 from library.options.dataset_settings import DatasetSettings
 from library.options.resolution import ResolvedOptions
 

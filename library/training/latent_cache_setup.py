@@ -10,7 +10,7 @@ from library.caching.latents_in_memory import DTYPE as IN_MEMORY
 from library.caching.latents_in_memory import encode_in_memory
 from library.caching.latents_on_disk import DTYPE as ON_DISK
 from library.caching.latents_on_disk import encode_on_disk, fingerprints_of
-from library.dataset.cached_latents import LatentSource
+from library.dataset.batches.cached_latents import LatentSource
 from library.models.adapter import ModelAdapter
 from library.training.model_setup import CPU, free_device_memory
 from library.training.preflight import RunPlan, cache_folder

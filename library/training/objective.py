@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
-from library.dataset.training_batch import TrainingBatch
+from library.dataset.batches.training_batch import TrainingBatch
 from library.diffusion.conditioning import TextConditioning
 from library.diffusion.losses import min_snr_weights, squared_error_per_image
 from library.diffusion.noise_schedule import (

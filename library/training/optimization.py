@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from library.dataset.training_batch import TrainingBatch
+from library.dataset.batches.training_batch import TrainingBatch
 from library.models.adapter import ModelAdapter
 from library.randomness import derive_seed
 from library.training.network_strength import working_at

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from library.dataset.findings import Findings
-from library.dataset.pictures import PictureReader
+from library.dataset.images.pictures import PictureReader
 from library.dataset.records import Dataset
 from library.errors import UserError
 from library.metadata.training_metadata import network_arguments

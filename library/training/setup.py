@@ -13,9 +13,9 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import broadcast_object_list
 
 from library.dataset.batch_plan import count_batches
-from library.dataset.batch_preparation import BatchPreparer
-from library.dataset.cached_latents import LatentSource
-from library.dataset.loading import BatchLoader, choose_loader
+from library.dataset.batches.batch_preparation import BatchPreparer
+from library.dataset.batches.cached_latents import LatentSource
+from library.dataset.batches.loading import BatchLoader, choose_loader
 from library.errors import UserError
 from library.metadata.model_hashes import hash_model_in_background
 from library.metadata.modelspec import as_data_url

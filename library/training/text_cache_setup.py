@@ -10,7 +10,7 @@ from library.caching.text_cache_plan import TextCachePlan, plan_text_cache
 from library.caching.text_encoder_identity import settings_key
 from library.caching.text_encoder_outputs import CaptionEncoder, bytes_per_caption, encode_in_memory
 from library.caching.text_outputs_on_disk import encode_on_disk
-from library.dataset.batch_preparation import EncodedCaptions
+from library.dataset.batches.batch_preparation import EncodedCaptions
 from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
 from library.models.adapter import ModelAdapter
 from library.training.batch_schedule import BatchSchedule

@@ -11,8 +11,8 @@ from pathlib import Path
 from accelerate import Accelerator
 from tqdm import tqdm
 
-from library.dataset.loading import BatchLoader
-from library.dataset.training_batch import TrainingBatch
+from library.dataset.batches.loading import BatchLoader
+from library.dataset.batches.training_batch import TrainingBatch
 from library.errors import UserError
 from library.training.batch_schedule import BatchSchedule
 from library.training.loss_record import LossRecord

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from library.dataset.training_batch import TrainingBatch
+from library.dataset.batches.training_batch import TrainingBatch
 from library.errors import UserError
 from library.wording import counted, listed
 

@@ -15,8 +15,8 @@ from library.caching.latent_pictures import LatentPicture, pictures_of
 from library.caching.latents_in_memory import DTYPE as IN_MEMORY
 from library.caching.latents_on_disk import DTYPE as ON_DISK
 from library.caching.latents_on_disk import encode_on_disk, fingerprints_of
-from library.dataset.aspect_buckets import cover
-from library.dataset.picture_files import FilePictures
+from library.dataset.buckets.aspect_buckets import cover
+from library.dataset.images.picture_files import FilePictures
 from library.dataset.records import Dataset, ImageRecord
 from library.models.family import SD1
 from library.models.latent_codec import LatentMoments, NonFiniteLatentsError

@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from library.caching.latents_on_disk import fingerprints_of
-from library.dataset import image_index
-from library.dataset.image_index import ImageIndex
-from library.dataset.picture_files import FilePictures
+from library.dataset.images import image_index
+from library.dataset.images.image_index import ImageIndex
+from library.dataset.images.picture_files import FilePictures
 from library.errors import UserError
 from tests.caching.meeting import Meeting
 from tests.caching.stand_in_vae import StandInVae, encode, encoder_of, fetch, paint, pictures_in

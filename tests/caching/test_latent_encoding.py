@@ -12,10 +12,10 @@ from library.caching import latent_encoding
 from library.caching.encoded_latents import EncodedPicture, UnusablePicture
 from library.caching.latent_pictures import in_batches
 from library.caching.latents_on_disk import DTYPE
-from library.dataset.augmentation import show
-from library.dataset.batch_preparation import stack_pixels
-from library.dataset.loss_masks import mask_sums
-from library.dataset.picture_files import FilePictures
+from library.dataset.augmentations.augmentation import show
+from library.dataset.augmentations.loss_masks import mask_sums
+from library.dataset.batches.batch_preparation import stack_pixels
+from library.dataset.images.picture_files import FilePictures
 from library.errors import UserError
 from library.randomness import tensor_generator
 from tests.caching.stand_in_vae import TOO_BRIGHT, TOO_RED, StandInVae, encoder_of, paint, paint_one_colour, pictures_in

@@ -9,7 +9,7 @@ import torch
 from library.caching import latents_in_memory
 from library.caching.latent_pictures import pictures_of
 from library.caching.latents_in_memory import encode_in_memory
-from library.dataset.cached_latents import LatentKey
+from library.dataset.batches.cached_latents import LatentKey
 from library.dataset.records import Dataset
 from library.errors import UserError
 from library.randomness import tensor_generator

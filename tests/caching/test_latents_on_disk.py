@@ -20,8 +20,8 @@ from library.caching.latents_on_disk import DTYPE, KIND, encode_on_disk, fingerp
 from library.caching.pack_writing import PackLimits
 from library.caching.packed_files import open_packed
 from library.caching.shared_work import Processes
-from library.dataset.image_index import ImageIndex
-from library.dataset.picture_files import FilePictures
+from library.dataset.images.image_index import ImageIndex
+from library.dataset.images.picture_files import FilePictures
 from library.diffusion.latents import LatentLayout
 from library.errors import UserError
 from library.randomness import tensor_generator

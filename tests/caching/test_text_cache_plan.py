@@ -3,8 +3,8 @@
 import pytest
 
 from library.caching.text_cache_plan import budget_for, captions_within, plan_text_cache
-from library.dataset.exposed_captions import ExposedCaptions
-from tests.dataset.planned_runs import SEED, batches_of_run, dataset_of
+from library.dataset.captions.exposed_captions import ExposedCaptions
+from tests.dataset.batches.planned_runs import SEED, batches_of_run, dataset_of
 
 SDXL_FLOAT32 = (77 * 2048 + 1280) * 4
 MIB = 2**20

@@ -3,8 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from library.dataset.aspect_buckets import Placement
 from library.dataset.batch_plan import batches_of_epoch, batches_of_process
+from library.dataset.buckets.aspect_buckets import Placement
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from library.dataset.aspect_buckets import (
+from library.dataset.buckets.aspect_buckets import (
     Placement,
     cover,
     place_in_nearest_bucket,

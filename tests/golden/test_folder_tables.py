@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from library.dataset.findings import Findings
-from library.dataset.folder_convention import parse_folder_name
-from library.dataset.regularisation import regularisation_repeats
-from library.dataset.scan import scan_dataset
-from library.dataset.validation_split import num_held_out
+from library.dataset.scanning.folder_convention import parse_folder_name
+from library.dataset.scanning.regularisation import regularisation_repeats
+from library.dataset.scanning.scan import scan_dataset
+from library.dataset.scanning.validation_split import num_held_out
 from library.metadata.dataset_metadata import tag_frequency
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 from library.options.schema import all_options

@@ -147,7 +147,7 @@ def test_metadata_of_a_run(name, run, tmp_path, monkeypatch):
 
 
 def test_every_run_is_available():
-    assert len(available_runs()) == len(TABLE["runs"]) == 5
+    assert len(available_runs()) == len(TABLE["runs"]) >= 1
 
 
 def origin(path: str, hash_path: Path | None) -> ModelOrigin:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from library.dataset.aspect_buckets import Placement
 from library.dataset.batch_plan import batches_of_epoch, batches_of_process, count_batches
+from library.dataset.buckets.aspect_buckets import Placement
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 from library.training import file_names

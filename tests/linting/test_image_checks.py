@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from library.linting import image_checks
-from tests.dataset.odd_images import make_odd_images
+from tests.dataset.images.odd_images import make_odd_images
 from tests.linting.linted import check, codes, found, picture
 
 EXPECTED = {

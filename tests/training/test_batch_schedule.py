@@ -7,7 +7,7 @@ import pytest
 from library.dataset.batch_plan import batches_of_epoch, count_batches
 from library.training.batch_schedule import BatchSchedule
 from library.training.step_counts import count_steps
-from tests.dataset.planned_runs import dataset_of
+from tests.dataset.batches.planned_runs import dataset_of
 
 SEED = 3
 

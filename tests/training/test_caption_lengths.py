@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from library.dataset.aspect_buckets import Placement
+from library.dataset.buckets.aspect_buckets import Placement
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 from library.training.caption_lengths import overlong_captions, overlong_prompts

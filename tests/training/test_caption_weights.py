@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from library.dataset.aspect_buckets import cover
+from library.dataset.buckets.aspect_buckets import cover
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 from library.training.caption_weights import caption_weight_notices

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from library.dataset.findings import Findings
-from library.dataset.image_index import ImageIndex
+from library.dataset.images.image_index import ImageIndex
 from library.models.family import SD1
 from library.training.dataset_checks import check_datasets
 from tests.options.resolving import resolve
@@ -72,7 +72,9 @@ def test_captions_are_read_anew_whatever_is_kept(images):
 
 def test_sizes_come_from_what_is_kept(images, monkeypatch):
     check(images, "--cache_info")
-    monkeypatch.setattr("library.dataset.image_index.read_image_header", lambda path: pytest.fail(f"{path} was read"))
+    monkeypatch.setattr(
+        "library.dataset.images.image_index.read_image_header", lambda path: pytest.fail(f"{path} was read")
+    )
     (dataset,), findings = check(images, "--cache_info")
     assert len(dataset.records) == 3
     assert not findings.problems

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from library.dataset.training_batch import Draws, TrainingBatch
+from library.dataset.batches.training_batch import Draws, TrainingBatch
 from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
 from library.errors import UserError
 from library.models.latent_codec import NonFiniteLatentsError

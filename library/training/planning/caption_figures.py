@@ -5,9 +5,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from library.dataset.batch_plan import PlannedBatch
-from library.dataset.caption_files import find_caption_files
-from library.dataset.caption_rules import stored_tags
-from library.dataset.exposed_captions import ExposedCaptions
+from library.dataset.captions.caption_files import find_caption_files
+from library.dataset.captions.caption_rules import stored_tags
+from library.dataset.captions.exposed_captions import ExposedCaptions
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import SubsetSettings
 

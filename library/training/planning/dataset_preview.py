@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from library.atomic_files import atomic_path, write_text_atomically
-from library.dataset.pictures import PictureReader
+from library.dataset.images.pictures import PictureReader
 from library.errors import UserError
 from library.training.batch_schedule import BatchSchedule
 from library.training.planning.preview_sheets import draw_sheets

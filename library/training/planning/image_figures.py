@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from library.dataset.aspect_buckets import Size
+from library.dataset.buckets.aspect_buckets import Size
 from library.dataset.records import Dataset, ImageRecord
 from library.training.batch_schedule import BatchSchedule
 

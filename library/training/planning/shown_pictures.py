@@ -8,11 +8,11 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from library.dataset.aspect_buckets import Size
-from library.dataset.augmentation import show, view_of
+from library.dataset.augmentations.augmentation import show, view_of
 from library.dataset.batch_plan import Exposure
-from library.dataset.image_files import UnreadableImageError
-from library.dataset.pictures import Picture, PictureReader
+from library.dataset.buckets.aspect_buckets import Size
+from library.dataset.images.image_files import UnreadableImageError
+from library.dataset.images.pictures import Picture, PictureReader
 from library.options.dataset_settings import SubsetSettings
 from library.training.batch_schedule import BatchSchedule
 from library.training.planning.run_report import first_batches

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from library.dataset.aspect_buckets import cover
+from library.dataset.buckets.aspect_buckets import cover
 from library.dataset.records import Dataset, ImageRecord
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 

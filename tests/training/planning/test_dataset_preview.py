@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from library.dataset.batch_preparation import BatchPreparer
-from library.dataset.picture_files import FilePictures
+from library.dataset.batches.batch_preparation import BatchPreparer
+from library.dataset.images.picture_files import FilePictures
 from library.models.family import SD1
 from library.options.dataset_settings import SubsetSettings
 from library.training.batch_schedule import BatchSchedule

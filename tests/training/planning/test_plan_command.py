@@ -13,7 +13,7 @@ from library.errors import format_problems
 from library.models.family import SDXL
 from library.training import command
 from library.training.planning.command import run_plan_command
-from tests.dataset.odd_images import make_odd_images
+from tests.dataset.images.odd_images import make_odd_images
 from tests.models.tiny_families import save_tiny_folder
 from tests.training.command import as_words, least_arguments, train
 

@@ -1,0 +1,1 @@
+"""From the images of a run to training batches."""

@@ -1,0 +1,1 @@
+"""Captions: from files to what an exposure is trained with."""

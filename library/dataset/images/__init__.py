@@ -1,0 +1,1 @@
+"""Image files: what they are, their sizes, their pixels."""

@@ -1,0 +1,1 @@
+"""Which images and captions a run has."""
