@@ -144,9 +144,8 @@ def _vote(guesses: Iterable[_Guess]) -> str:
 
 def _decode_legacy(content: bytes, guess: _Guess, shared: str) -> DecodedText:
     candidates = [guess.encoding, shared] if guess.outdoes(shared) else [shared, guess.encoding]
-    decoded = (
-        decode_text_as(content, encoding) for encoding in (*candidates, "latin-1")
-    )  # in which every byte is a character
+    candidates.append("latin-1")  # in which every byte is a character
+    decoded = (decode_text_as(content, encoding) for encoding in candidates)
     return next(text for text in decoded if text is not None)
 
 
