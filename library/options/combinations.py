@@ -132,6 +132,9 @@ def _captions(settings: Settings, given: Given) -> Iterator[Finding]:
             f"--keep_tokens_separator '{captions.keep_tokens_separator}' has no effect without "
             f"{_WHAT_TAKES_TAGS_APART}: it stays in the captions as text"
         )
+    for name in ("caption_dropout_rate", "caption_dropout_every_n_epochs"):
+        if getattr(captions, name) == 1:
+            yield Notice(f"--{name} 1 leaves out every caption: the images are trained without any text")
     if "token_warmup_min" in given and captions.token_warmup_step == 0:
         yield Notice("--token_warmup_min has no effect without --token_warmup_step")
 

@@ -25,7 +25,8 @@ def read_toml(path: Path, option: str) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UserError(f"--{option}: '{path}' is not valid TOML: {error}") from None
+        hint = "; write Windows paths in single quotes" if "\\" in text else ""
+        raise UserError(f"--{option}: '{path}' is not valid TOML: {error}{hint}") from None
 
 
 def read_text(path: Path, option: str) -> str:

@@ -10,7 +10,7 @@ from library.dataset.findings import Findings
 from library.dataset.images.picture_files import FilePictures
 from library.dataset.images.pictures import PictureReader
 from library.dataset.records import Dataset
-from library.dataset.scanning.folder_convention import find_folders
+from library.dataset.scanning.folder_convention import find_folders, parse_folder_name
 from library.dataset.scanning.image_scan import ImageReading
 from library.dataset.scanning.mask_files import masks_of_folder
 from library.dataset.scanning.placement_report import placement_warnings
@@ -100,7 +100,8 @@ def _dataset_settings(resolved: ResolvedOptions, findings: Findings) -> tuple[Da
         return (dataset_from_subsets([listed], resolved),)
     if data.train_data_dir is None:
         return ()
-    subsets = _folders(data.train_data_dir, "train_data_dir", findings)
+    masks = resolved.settings.loss.conditioning_data_dir
+    subsets = _folders(data.train_data_dir, "train_data_dir", findings, masks)
     _add_masks(subsets, resolved.settings.loss, findings)
     if data.reg_data_dir is not None:
         subsets += _folders(data.reg_data_dir, "reg_data_dir", findings)
@@ -119,23 +120,33 @@ def _add_masks(subsets: Sequence[dict[str, object]], options: LossOptions, findi
         subset["conditioning_data_dir"] = masks_of_folder(masks, Path(str(subset["image_dir"])))
 
 
-def _folders(parent: Path, option: str, findings: Findings) -> list[dict[str, object]]:
+def _folders(parent: Path, option: str, findings: Findings, masks: Path | None = None) -> list[dict[str, object]]:
+    """
+    Args:
+        masks: a folder that may lie among them, and is used in another way.
+    """
     try:
         found = find_folders(parent, is_reg=option == "reg_data_dir")
     except OSError as error:
         findings.problems.append(f"--{option} '{parent}': {error.strerror or error}")
         return []
-    if found.ignored:
-        names = ", ".join(f"'{folder.name}'" for folder in found.ignored)
+    ignored = [folder for folder in found.ignored if masks is None or folder.resolve() != masks.resolve()]
+    if ignored:
+        names = ", ".join(f"'{folder.name}'" for folder in ignored)
         findings.warnings.append(
             f"--{option} '{parent}': not used, since the name does not begin with repeats, as in '10_sks dog': {names}"
         )
     if not found.subsets:
         findings.problems.append(
-            f"--{option} '{parent}' holds no folder named REPEATS_CLASS, such as '10_sks dog': "
-            "put the images into one, and name the folder above it"
+            f"--{option} '{parent}' holds no folder named REPEATS_CLASS, such as '10_sks dog': {_remedy(parent)}"
         )
     return found.subsets
+
+
+def _remedy(parent: Path) -> str:
+    if parse_folder_name(parent.name) is not None:
+        return f"give the folder above it, '{parent.parent}'"
+    return "put the images into one, and name the folder above it"
 
 
 def _masks_nothing(resolved: ResolvedOptions, datasets: Sequence[DatasetSettings]) -> bool:

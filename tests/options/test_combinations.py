@@ -353,6 +353,13 @@ NOTICES = [
         )
         for remedy in ("--shuffle_caption", "--caption_tag_dropout_rate 0.1", "--token_warmup_step 0.1")
     ],
+    *(
+        Case(f"--{name} 1", f"--{name} 1 leaves out every caption: the images are trained without any text", quiet)
+        for name, quiet in [
+            ("caption_dropout_rate", "--caption_dropout_rate 0.9"),
+            ("caption_dropout_every_n_epochs", "--caption_dropout_every_n_epochs 2"),
+        ]
+    ),
     Case(
         "--token_warmup_min 1", "--token_warmup_min has no effect without --token_warmup_step",
         "--token_warmup_min 1 --token_warmup_step 0.1",

@@ -403,6 +403,12 @@ def test_a_file_that_is_not_toml(tmp_path):
     assert "line 1" in problem
 
 
+def test_backslashes_in_toml_are_explained(tmp_path):
+    text = ONE_SUBSET + r'caption_prefix = "train\10_sks"'
+    (problem,) = datasets_from_file(write_config(tmp_path, text, FILE), resolve()).problems
+    assert problem.endswith("; write Windows paths in single quotes")
+
+
 # Without a file
 
 

@@ -192,3 +192,21 @@ def test_what_is_said_about_a_file_s_keys_is_shown(arguments, masked, tmp_path, 
     )
     plan(without(arguments, "--train_data_dir", "--resolution"), "--dataset_config", file)
     assert "d.toml: dataset 1, subset 1: custom_attributes: nothing reads a" in caplog.text
+
+
+def test_a_folder_of_masks_among_the_folders_of_images_is_used(arguments, tmp_path, caplog):
+    train = tmp_path / "train ü"
+    make_images(train / "1_cat", "a.png")
+    make_images(train / "masks", "a.png", captions=False)
+    make_images(train / "leftover", "a.png", captions=False)
+    (dataset,) = plan(arguments, "--masked_loss", "--conditioning_data_dir", train / "masks").datasets
+    assert dataset.records[0].mask_path == train / "masks" / "a.png"
+    (line,) = [line for line in caplog.messages if "does not begin with repeats" in line]
+    assert "'leftover'" in line
+    assert "'masks'" not in line
+
+
+def test_a_folder_of_images_instead_of_the_one_above_it(arguments, tmp_path):
+    folder = make_images(tmp_path / "train ü" / "10_sks dog", "a.png")
+    (problem,) = problems_of(without(arguments, "--train_data_dir"), "--train_data_dir", folder)
+    assert problem.endswith(f"such as '10_sks dog': give the folder above it, '{folder.parent}'")
