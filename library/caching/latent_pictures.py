@@ -37,7 +37,7 @@ def pictures_of(datasets: Sequence[Dataset]) -> list[LatentPicture]:
     pictures = []
     for dataset in datasets:
         for record in dataset.records:
-            rules = dataset.settings.subsets[record.subset]
+            rules = dataset.rules_of(record)
             versions = (False, True) if rules.flip_aug else (False,)
             if record.repeats:
                 pictures += [LatentPicture(record, still_view(record, rules, flipped)) for flipped in versions]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from library.dataset.buckets.aspect_buckets import Placement, Size
-from library.options.dataset_settings import DatasetSettings
+from library.options.dataset_settings import DatasetSettings, SubsetSettings
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,10 @@ class Dataset:
     """What is trained on."""
     held_out: tuple[ImageRecord, ...] = ()
     """Images kept for validation: never trained on."""
+
+    def rules_of(self, record: ImageRecord) -> SubsetSettings:
+        """The settings of the subset that an image of this dataset belongs to."""
+        return self.settings.subsets[record.subset]
 
     @property
     def num_train_images(self) -> int:

@@ -14,6 +14,7 @@ from library.dataset.images.image_decoding import decode, on_white
 from library.dataset.images.image_files import PILLOW_ERRORS, UnreadableImageError, open_image
 from library.dataset.images.image_headers import orientation_of
 from library.dataset.images.image_index import ImageIndex
+from library.dataset.images.pictures import size_of
 from library.dataset.images.png_parts import read_png_parts
 from library.dataset.images.webp_parts import read_webp_parts
 from library.linting.likeness import Likeness, likeness_of
@@ -105,7 +106,7 @@ def inspect_image(path: Path, index: ImageIndex) -> ImageFacts:
         path,
         content,
         traits=traits,
-        size=(pixels.shape[1], pixels.shape[0]),
+        size=size_of(pixels),
         is_plain=likeness is None and bool((pixels == pixels[0, 0]).all()),
         is_transparent=picture.mode == "RGBA" and picture.getchannel("A").getextrema() != (255, 255),
         likeness=likeness,

@@ -20,10 +20,7 @@ def num_train_images(datasets: Sequence[Dataset]) -> int:
 def num_reg_images(datasets: Sequence[Dataset]) -> int:
     """Regularisation images with the repeats of their folders, whether or not all are used."""
     return sum(
-        dataset.settings.subsets[record.subset].num_repeats
-        for dataset in datasets
-        for record in dataset.records
-        if record.is_reg
+        dataset.rules_of(record).num_repeats for dataset in datasets for record in dataset.records if record.is_reg
     )
 
 
@@ -63,7 +60,7 @@ def tag_frequency(datasets: Sequence[Dataset]) -> dict[str, dict[str, int]]:
 def _tag_frequency_of(dataset: Dataset) -> dict[str, dict[str, int]]:
     counters: dict[str, Counter[str]] = {}
     for record in dataset.records:
-        source = _source_name(dataset.settings.subsets[record.subset])
+        source = _source_name(dataset.rules_of(record))
         tags = (tag.strip().lower() for tag in record.caption.split(","))
         counters.setdefault(source, Counter()).update(tag for tag in tags if tag)
     return {source: dict(tags) for source, tags in counters.items()}

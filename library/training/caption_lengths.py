@@ -18,7 +18,7 @@ def overlong_captions(datasets: Sequence[Dataset], count: Count, limit: int) -> 
     """A report on the captions that are cut at `limit` tokens, or None if there are none. Each image that is used
     counts once, with its caption at its longest."""
     named = [
-        (str(record.path), longest_caption(record.caption, dataset.settings.subsets[record.subset]))
+        (str(record.path), longest_caption(record.caption, dataset.rules_of(record)))
         for dataset in datasets
         for record in dataset.records
         if record.repeats > 0

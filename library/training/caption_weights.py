@@ -15,7 +15,7 @@ _GROUP = re.compile(r"(?<!\\)\([^()]*\)|(?<!\\)\[[^\[\]]*\]")
 def caption_weight_notices(datasets: Sequence[Dataset], weighted_captions: bool) -> list[str]:
     """One notice for each trap, with the number of captions that fall into it."""
     captions = [
-        (record.caption, dataset.settings.subsets[record.subset])
+        (record.caption, dataset.rules_of(record))
         for dataset in datasets
         for record in dataset.records
         if record.repeats

@@ -82,7 +82,7 @@ class BatchPreparer:
         )
 
     def _subset(self, record: ImageRecord) -> SubsetSettings:
-        return self.datasets[record.dataset].settings.subsets[record.subset]
+        return self.datasets[record.dataset].rules_of(record)
 
     def _read(self, records: Sequence[ImageRecord], views: Sequence[View]) -> "_Content":
         pictures, unusable = [], {}

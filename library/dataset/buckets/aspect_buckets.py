@@ -11,6 +11,10 @@ from dataclasses import dataclass
 Size = tuple[int, int]
 
 
+def in_words(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
+
+
 @dataclass(frozen=True)
 class Placement:
     """How an image becomes a training picture: scaled to `resized`, then cropped to `bucket`."""

@@ -69,7 +69,7 @@ class ExposedCaptions:
         return apply_caption_rules(record.caption, rules, moment, rng)
 
     def _rules(self, record: ImageRecord) -> SubsetSettings:
-        return self.datasets[record.dataset].settings.subsets[record.subset]
+        return self.datasets[record.dataset].rules_of(record)
 
     def _uses_of_images(self, batches: Iterable[PlannedBatch]) -> list[_UsesOfImage]:
         images: dict[str, _UsesOfImage] = {}

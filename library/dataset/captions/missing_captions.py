@@ -34,7 +34,7 @@ def check_missing_captions(datasets: Sequence[Dataset], findings: Findings) -> N
 def _images(datasets: Sequence[Dataset]) -> Iterator[tuple[ImageRecord, SubsetSettings]]:
     for dataset in datasets:
         for record in (*dataset.records, *dataset.held_out):
-            yield record, dataset.settings.subsets[record.subset]
+            yield record, dataset.rules_of(record)
 
 
 def _folders(datasets: Sequence[Dataset]) -> list[str]:

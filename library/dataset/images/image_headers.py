@@ -7,7 +7,7 @@ from PIL import Image
 
 from library.dataset.buckets.aspect_buckets import Size
 from library.dataset.images.image_files import PILLOW_ERRORS, UnreadableImageError, file_trouble, open_image
-from library.dataset.images.png_parts import read_png_parts
+from library.dataset.images.png_parts import PngParts, read_png_parts
 from library.dataset.images.webp_parts import WebpParts, read_webp_parts
 
 _EXIF_ORIENTATION = 0x0112
@@ -41,9 +41,10 @@ def read_image_header(path: Path) -> ImageHeader:
     if webp.size is not None and webp.is_whole:
         return _of_webp(webp.size, webp)
     with open_image(path) as image:
-        if not _ends_properly(path, image):
+        png = read_png_parts(path) if image.format == "PNG" else None
+        if not _ends_properly(path, image, png):
             image.load()
-        turned = _orientation_of_file(path, image) in _TURNED_BY_90_DEGREES
+        turned = _orientation_of_file(image, png) in _TURNED_BY_90_DEGREES
         width, height = image.size
         return ImageHeader(
             size=(height, width) if turned else (width, height),
@@ -71,23 +72,23 @@ def _of_webp(size: Size, webp: WebpParts) -> ImageHeader:
     return ImageHeader((size[1], size[0]) if turned else size, webp.transparent, webp.animated)
 
 
-def _orientation_of_file(path: Path, image: Image.Image) -> int:
+def _orientation_of_file(image: Image.Image, png: PngParts | None) -> int:
     """What `orientation_of` would say after decoding, which is done only where there may be something to find.
 
     A PNG file may have it behind the pixels, and asking Pillow for it always decodes the file. Pillow turns TIFF
     files by itself, and gives their upright size before that.
     """
-    if image.format == "TIFF" or (image.format == "PNG" and not read_png_parts(path).may_name_orientation):
+    if image.format == "TIFF" or (png is not None and not png.may_name_orientation):
         return 1
     if image.format not in _ORIENTATION_IN_HEADER:
         image.load()
     return orientation_of(image)
 
 
-def _ends_properly(path: Path, image: Image.Image) -> bool:
+def _ends_properly(path: Path, image: Image.Image, png: PngParts | None) -> bool:
     """Whether the end of the file is certainly there; if not, only decoding can tell."""
-    if image.format == "PNG":
-        return read_png_parts(path).has_end
+    if png is not None:
+        return png.has_end
     if image.format == "TIFF":
         return path.stat().st_size >= _end_of_tiff_pixels(image) > 0
     size = path.stat().st_size

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from library.dataset.buckets.aspect_buckets import Size
+from library.dataset.buckets.aspect_buckets import Size, in_words
 from library.dataset.images.image_decoding import read_colours_and_alpha, read_image
 from library.dataset.images.image_files import UnreadableImageError
 from library.dataset.images.image_index import ImageIndex
-from library.dataset.images.pictures import Picture
+from library.dataset.images.pictures import Picture, size_of
 from library.dataset.records import ImageRecord
 
 
@@ -28,11 +28,11 @@ class FilePictures:
             pixels, mask = read_colours_and_alpha(record.path)
         else:
             pixels, mask = read_image(record.path), None
-        size = _size_of(pixels)
+        size = size_of(pixels)
         if size != record.size:
             # its placement was made for the other size, so that it would be squashed
             raise UnreadableImageError(
-                f"it is {_in_words(size)} now, but was {_in_words(record.size)} when the images were listed; "
+                f"it is {in_words(size)} now, but was {in_words(record.size)} when the images were listed; "
                 "start again, and leave the files as they are while training"
             )
         if record.mask_path is not None:
@@ -75,7 +75,7 @@ def _read_mask(path: Path, image_size: Size) -> np.ndarray:
         colours, _ = read_colours_and_alpha(path)
     except UnreadableImageError as error:
         raise _about_mask(path, error) from None
-    _require_same_size(path, _size_of(colours), image_size)
+    _require_same_size(path, size_of(colours), image_size)
     return np.ascontiguousarray(colours[..., 0])
 
 
@@ -89,18 +89,9 @@ def _hash_of_mask(path: Path, index: ImageIndex, looks_again: bool) -> str:
 def _require_same_size(path: Path, size: Size, image_size: Size) -> None:
     if size != image_size:
         raise UnreadableImageError(
-            f"it is {_in_words(image_size)}, but its mask '{path}' is {_in_words(size)}; make both the same size"
+            f"it is {in_words(image_size)}, but its mask '{path}' is {in_words(size)}; make both the same size"
         )
 
 
 def _about_mask(path: Path, error: UnreadableImageError) -> UnreadableImageError:
     return UnreadableImageError(f"its mask '{path}': {error}")
-
-
-def _size_of(pixels: np.ndarray) -> Size:
-    height, width = pixels.shape[:2]
-    return width, height
-
-
-def _in_words(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
+from library.dataset.buckets.aspect_buckets import Size
 from library.dataset.records import ImageRecord
 
 
@@ -18,6 +19,12 @@ class Picture:
     """uint8 (height, width): how much each pixel counts in the loss, 255 = fully; None = all do"""
     mask_is_alpha: bool = False
     """The mask is the picture's own transparency, and its colours are those stored under it."""
+
+
+def size_of(pixels: np.ndarray) -> Size:
+    """Width and height of a picture (height, width, ...)."""
+    height, width = pixels.shape[:2]
+    return width, height
 
 
 class PictureReader(Protocol):

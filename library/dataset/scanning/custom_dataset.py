@@ -13,10 +13,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from library.dataset.buckets.aspect_buckets import Size
+from library.dataset.buckets.aspect_buckets import Size, in_words
 from library.dataset.images.image_decoding import colours_and_alpha, decode, on_white
 from library.dataset.images.image_files import UnreadableImageError
-from library.dataset.images.pictures import Picture
+from library.dataset.images.pictures import Picture, size_of
 from library.dataset.records import ImageRecord, ListedImage
 
 FINGERPRINT_BYTES = 20
@@ -69,12 +69,12 @@ class CustomPictures:
         is_masked = _has(self.source, "mask")
         try:
             pixels, alpha = picture_of(self.source, index, wants_alpha=record.alpha_mask and not is_masked)
-            mask = _given_mask(self.source, index, _size_of(pixels)) if is_masked else alpha
+            mask = _given_mask(self.source, index, size_of(pixels)) if is_masked else alpha
         except WrongAnswerError as error:
             raise UnreadableImageError(str(error)) from None
-        if _size_of(pixels) != record.size:
+        if size_of(pixels) != record.size:
             raise UnreadableImageError(
-                f"picture({index}) is {_in_words(_size_of(pixels))}, but was said to be {_in_words(record.size)}"
+                f"picture({index}) is {in_words(size_of(pixels))}, but was said to be {in_words(record.size)}"
             )
         return Picture(pixels, mask, mask_is_alpha=alpha is not None)
 
@@ -143,7 +143,7 @@ def sizes_of(source: CustomDataset, count: int) -> Iterator[Size | str]:
     tells_size = _has(source, "size")
     for index in tqdm(range(count), desc="reading sizes", unit="image", disable=tells_size):
         try:
-            yield _told_size(source, index) if tells_size else _size_of(picture_of(source, index)[0])
+            yield _told_size(source, index) if tells_size else size_of(picture_of(source, index)[0])
         except (WrongAnswerError, UnreadableImageError) as error:
             yield str(error)
 
@@ -222,12 +222,3 @@ def _has(source: CustomDataset, method: str) -> bool:
 
 def _kind(value: Any) -> str:
     return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
-
-
-def _size_of(pixels: np.ndarray) -> Size:
-    height, width = pixels.shape[:2]
-    return width, height
-
-
-def _in_words(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"

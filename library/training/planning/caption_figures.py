@@ -55,7 +55,7 @@ def caption_figures(captions: ExposedCaptions, first_batches: Iterable[PlannedBa
 
 
 def _rules(record: ImageRecord, datasets: Sequence[Dataset]) -> SubsetSettings:
-    return datasets[record.dataset].settings.subsets[record.subset]
+    return datasets[record.dataset].rules_of(record)
 
 
 def _has_class_words(record: ImageRecord, rules: SubsetSettings) -> bool:

@@ -43,6 +43,11 @@ class OutputFigures:
     free_bytes: int | None
     """on the disk of the folder; None = unknown"""
 
+    @property
+    def num_kept(self) -> int:
+        """Files that are there in the end."""
+        return sum(file.removed_at is None for file in self.files)
+
 
 @dataclass(frozen=True)
 class CacheFigures:
@@ -101,7 +106,7 @@ def cache_figures(
 def output_notices(figures: OutputFigures | None) -> list[str]:
     if figures is None:
         return []
-    kept = sum(file.removed_at is None for file in figures.files)
+    kept = figures.num_kept
     if figures.bytes_each is None or figures.free_bytes is None or kept * figures.bytes_each < figures.free_bytes:
         return []
     return [
@@ -134,7 +139,7 @@ def _bytes_of_latents(datasets: Sequence[Dataset], options: CacheOptions, layout
     for dataset in datasets:
         for record in dataset.records:
             channels, height, width = layout.shape(record.placement.bucket)
-            versions = 2 if dataset.settings.subsets[record.subset].flip_aug else 1
+            versions = 2 if dataset.rules_of(record).flip_aug else 1
             mask = BYTES_OF_MASK if record.alpha_mask or record.mask_path is not None else 0
             if record.repeats:
                 total += height * width * (channels * bytes_each * kept + mask) * versions

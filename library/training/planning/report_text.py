@@ -159,7 +159,7 @@ def _length(report: RunReport, training: TrainingFigures) -> Iterator[str]:
 def _output(figures: OutputFigures | None) -> Iterator[str]:
     if figures is None:
         return
-    kept = sum(file.removed_at is None for file in figures.files)
+    kept = figures.num_kept
     counts = counted(len(figures.files), "file")
     size = "" if figures.bytes_each is None else f" of about {format_size(figures.bytes_each)}"
     yield f"Saved in {figures.folder}: {counts}{size}{f'; kept: {kept}' if kept < len(figures.files) else ''}"

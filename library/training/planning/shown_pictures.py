@@ -56,7 +56,7 @@ def shown_pictures(schedule: BatchSchedule, reader: PictureReader, most: int) ->
 
     def take(shot: _Shot) -> ShownPicture:
         record = shot.exposure.record
-        rules = schedule.datasets[record.dataset].settings.subsets[record.subset]
+        rules = schedule.datasets[record.dataset].rules_of(record)
         return _take(shot, rules, schedule.seed, reader)
 
     with ThreadPoolExecutor(_DECODERS) as pool:
