@@ -21,10 +21,11 @@ from transformers import CLIPTextModel
 
 from library.atomic_files import atomic_path
 from library.models.checkpoints.identification import UNET_PREFIX, VAE_PREFIX
-from library.models.checkpoints.original_layout import NamePair, unet_modules, vae_modules
+from library.models.checkpoints.original_layout import vae_modules
 from library.models.family import SD1, SD2, SDXL, ModelFamily, predicting_velocity
 from library.models.family_forms import SD1_FORM, SD2_FORM, SDXL_FORM, FamilyForm, TextEncoderForm
 from library.models.stable_diffusion.projections import project_by_convolution
+from library.unet_names import NamePair, unet_modules
 from tests.models.full_size import (
     empty_sd15_text_encoder,
     empty_sd15_unet,

@@ -2,10 +2,12 @@
 
 A network module is named by --network_module and imported by its dotted path. It creates a network; the
 trainer then talks to that network through the methods below and nothing else. The contract is that of
-kohya's sd-scripts, so that modules written for it work here.
+kohya's sd-scripts, so that modules written for it work here. docs/network_modules.md explains it to authors.
 """
 
 import importlib
+import inspect
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, Protocol
@@ -14,7 +16,8 @@ import torch
 from torch import nn
 
 from library.errors import UserError
-from networks.module_lookup import explain_missing_module, search_working_directory
+from networks.class_attributes import restore_class_attributes
+from networks.module_lookup import explain_missing_module, is_ours_or_beside, resolve_alias, search_working_directory
 
 OptimizerGroups = Sequence[dict[str, Any]]
 
@@ -44,37 +47,97 @@ class Network(Protocol):
 
     def save_weights(self, file: str, dtype: torch.dtype | None, metadata: Mapping[str, str] | None) -> None: ...
 
-    def merge_to(
-        self, text_encoder: Any, unet: nn.Module, weights_sd: Any, dtype: torch.dtype | None, device: Any
-    ) -> None: ...
+
+class OptionalMethods(Protocol):
+    """What is called if a network has it."""
+
+    def prepare_network(self, args: Any) -> None:
+        """Gets all options of the run under kohya's names, before apply_to."""
+        ...
+
+    def prepare_optimizer_params_with_multiple_te_lrs(
+        self, text_encoder_lr: Sequence[float], unet_lr: float | None, default_lr: float | None
+    ) -> OptimizerGroups | tuple[OptimizerGroups, Sequence[str]]:
+        """In place of prepare_optimizer_params: a rate for each text encoder."""
+        ...
+
+    def on_step_start(self, text_encoder: Any, unet: nn.Module) -> None:
+        """Before each batch."""
+        ...
+
+    def set_multiplier(self, multiplier: float) -> None:
+        """The strength for the batches to come; needed where datasets have a network_multiplier."""
+        ...
+
+    def apply_max_norm_regularization(self, max_norm_value: float, device: Any) -> Any:
+        """After each step; needed for --scale_weight_norms. Returns the number of scaled keys, the mean and the largest
+        norm, as numbers or tensors."""
+        ...
 
 
 MODULE_FUNCTIONS = ("create_network", "create_network_from_weights")
 NETWORK_METHODS = tuple(name for name in vars(Network) if not name.startswith("_"))
+OPTIONAL_METHODS = tuple(name for name in vars(OptionalMethods) if not name.startswith("_"))
 
 
 def import_network_module(path: str) -> ModuleType:
     """Imports a network module; the working directory counts as a place to look in, as users expect.
+
+    What an earlier run in this process changed in the module's classes is undone.
 
     Raises:
         UserError: there is no such module, or it lacks functions of the contract.
     """
     search_working_directory()
     try:
-        module = importlib.import_module(path)
+        module = importlib.import_module(resolve_alias(path))
     except ModuleNotFoundError as error:
         raise UserError(explain_missing_module(path, error.name or "")) from None
     missing = [name for name in MODULE_FUNCTIONS if not callable(getattr(module, name, None))]
     if missing:
         raise UserError(f"--network_module {path}: it is no network module, since it lacks {', '.join(missing)}")
+    restore_class_attributes(module)
     return module
+
+
+def call_module(module: ModuleType, name: str, *arguments: Any, **keywords: Any) -> Any:
+    """Calls a function of a network module by its name.
+
+    Raises:
+        UserError: it does not take these arguments, or, if the module is a package of others, it failed: mostly
+            since it does not like what --network_args says. (Whoever has a module beside ours wrote it, and needs the
+            traceback.)
+    """
+    function, named = getattr(module, name), f"--network_module {module.__name__}: its {name}"
+    try:
+        inspect.signature(function).bind(*arguments, **keywords)
+    except TypeError as error:
+        raise UserError(f"{named} does not fit the contract, or --network_args: {error}") from None
+    except ValueError:  # a compiled function, which has no signature
+        pass
+    try:
+        return function(*arguments, **keywords)
+    except UserError:
+        raise
+    except Exception as error:
+        if is_ours_or_beside(module.__name__):
+            raise
+        raise UserError(f"{named} failed with {_describe(error)}; check --network_args") from error
+
+
+def _describe(error: Exception) -> str:
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"{what} ({place.filename}, line {place.lineno}: {place.line})"
 
 
 def check_network(network: Any, path: str) -> None:
     """
     Raises:
-        UserError: the network lacks methods of the contract; lists them.
+        UserError: there is no network, or it lacks methods of the contract; lists them.
     """
+    if network is None:
+        raise UserError(f"--network_module {path}: it made no network, so that there is nothing to train")
     missing = [name for name in NETWORK_METHODS if not callable(getattr(network, name, None))]
     if not isinstance(network, nn.Module):
         missing.insert(0, "the base class torch.nn.Module")

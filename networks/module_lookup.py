@@ -2,12 +2,31 @@
 
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from library.errors import UserError
 from library.options.suggestions import suggest
+from networks.arguments import MODULES
 
 _OURS = __name__.partition(".")[0]
+
+ALIASES: Mapping[str, str] = {"locon.locon_kohya": "networks.locon"}
+"""Names of modules that are no longer published -> the module that takes their place. LoCon was a package of its own
+before LyCORIS took it up; it trained the same layers under the same names, with conv_dim and conv_alpha."""
+
+PACKAGES: Mapping[str, str] = {"lycoris": "lycoris-lora"}
+"""Import name -> name for pip, where they differ."""
+
+
+def resolve_alias(path: str) -> str:
+    """The module that --network_module means by this name."""
+    return ALIASES.get(path, path)
+
+
+def is_ours_or_beside(path: str) -> bool:
+    """Whether a module lies in the folder of our own ones, where users put theirs, too."""
+    return resolve_alias(path).partition(".")[0] == _OURS
 
 
 def require_module(path: str) -> None:
@@ -16,6 +35,7 @@ def require_module(path: str) -> None:
         UserError: there is no module of that dotted path. Of other packages only the first part is looked up:
             anything further would import them.
     """
+    path = resolve_alias(path)
     search_working_directory()
     package = path.partition(".")[0]
     try:
@@ -35,11 +55,11 @@ def search_working_directory() -> None:
 
 def explain_missing_module(path: str, missing: str) -> str:
     """What is wrong when `path` cannot be imported since `missing` is not there."""
+    package = missing.partition(".")[0]
+    if package in PACKAGES and missing in (path, package):
+        return f"--network_module {path}: it needs the package {PACKAGES[package]}: pip install {PACKAGES[package]}"
     if missing and not f"{path}.".startswith(f"{missing}."):
-        return f"--network_module {path}: it needs the package {missing}: pip install {missing}"
-    ours = [f"{_OURS}.{file.stem}" for file in Path(__file__).parent.glob("*.py") if _is_kind(file)]
-    return f"--network_module {path}: there is no such module.{suggest(path, ours) or f' Ours: {sorted(ours)[0]}'}"
-
-
-def _is_kind(file: Path) -> bool:
-    return "\ndef create_network(" in file.read_text(encoding="utf-8")
+        name = PACKAGES.get(package, missing)
+        return f"--network_module {path}: it needs the package {name}: pip install {name}"
+    hint = suggest(path, MODULES) or f" Ours: {', '.join(sorted(MODULES))}"
+    return f"--network_module {path}: there is no such module.{hint}"

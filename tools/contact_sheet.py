@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from library.errors import UserError, format_problems
 from library.sampling.contact_sheet import (
+    columns_of_moments,
     describe_left_out,
     draw_contact_sheet,
     find_previews,
@@ -40,7 +41,8 @@ def main() -> int:
     moments = moments_in_order(previews)
     if options.first_and_last:
         moments = list(dict.fromkeys([moments[0], moments[-1]]))
-    sheet = draw_contact_sheet(previews, {prompt["enum"]: prompt["prompt"] for prompt in prompts}, moments)
+    columns = columns_of_moments(previews, moments)
+    sheet = draw_contact_sheet(columns, {prompt["enum"]: prompt["prompt"] for prompt in prompts})
     try:
         sheet.save(options.sheet)
     except (OSError, ValueError) as error:

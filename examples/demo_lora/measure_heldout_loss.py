@@ -65,13 +65,26 @@ def measure(model: ModelAdapter, dataset: Dataset) -> float:
 
 
 def with_network(model: ModelAdapter, file: Path) -> Callable[[float], None]:
-    """Applies a network file; the result sets its strength."""
+    """Applies a network file, whatever its kind; the result sets its strength."""
     views = model.views()
-    network, weights = create_network_from_weights(1.0, str(file), None, views.text_encoders[0], views.unet)
-    network.apply_to(views.text_encoders[0], views.unet)
-    network.load_state_dict(weights)
+    network, _ = create_network_from_weights(1.0, str(file), None, views.text_encoders_as_kohya(), views.unet)
+    network.apply_to(views.text_encoders_as_kohya(), views.unet)
     network.eval()
     return network.set_multiplier
+
+
+def heldout_losses(
+    file: Path, model_folder: Path = HERE.parent / "demo_model" / "model", images: Path = HERE / "held_out" / "1_sks"
+) -> tuple[float, float]:
+    """Loss without and with a network file."""
+    dataset = held_out_images(images)
+    source = ModelSource(SourceKind.FOLDER, str(model_folder))
+    model = load_model(ModelRequest(source, SD1, ModelPrecision(torch.float32, torch.float32)))
+    set_strength = with_network(model, file)
+    set_strength(0.0)
+    before = measure(model, dataset)
+    set_strength(1.0)
+    return before, measure(model, dataset)
 
 
 def main() -> int:
@@ -80,14 +93,7 @@ def main() -> int:
     parser.add_argument("--model", type=Path, default=HERE.parent / "demo_model" / "model")
     parser.add_argument("--images", type=Path, default=HERE / "held_out" / "1_sks")
     options = parser.parse_args()
-    dataset = held_out_images(options.images)
-    source = ModelSource(SourceKind.FOLDER, str(options.model))
-    model = load_model(ModelRequest(source, SD1, ModelPrecision(torch.float32, torch.float32)))
-    set_strength = with_network(model, options.lora)
-    set_strength(0.0)
-    before = measure(model, dataset)
-    set_strength(1.0)
-    after = measure(model, dataset)
+    before, after = heldout_losses(options.lora, options.model, options.images)
     fall = 1 - after / before
     print(f"held-out loss: {before:.4f} without, {after:.4f} with the LoRA: {fall:.0%} lower")
     return 0 if fall >= GOAL else 1

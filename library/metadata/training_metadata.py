@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,14 @@ class ModelOrigin:
 
 
 @dataclass(frozen=True)
+class NetworkSize:
+    """As other tools write it: a number, or "Dynamic" where layers differ."""
+
+    rank: int | str
+    alpha: float | str
+
+
+@dataclass(frozen=True)
 class RunFacts:
     """What is known once a run is set up."""
 
@@ -80,6 +89,8 @@ class RunFacts:
     """if it is another than the model's own"""
     thumbnail: str | None = None
     """URL, or data URL, of --metadata_thumbnail"""
+    network_size: NetworkSize | None = None
+    """if --network_weights said it, and not the options"""
 
 
 @dataclass(frozen=True)
@@ -127,7 +138,10 @@ class MetadataWriter:
         }
         if options["network_args"]:
             fields["ss_network_args"] = json.dumps(network_arguments(self.resolved.settings.network))
-        return fields
+        if self.facts.network_size is not None:
+            fields["ss_network_dim"] = self.facts.network_size.rank
+            fields["ss_network_alpha"] = self.facts.network_size.alpha
+        return fields | _network_files(self.resolved.settings.network)
 
     def _model_fields(self) -> dict[str, Any]:
         fields = self.facts.model.fields("sd_model")
@@ -172,6 +186,18 @@ def network_arguments(options: NetworkOptions) -> dict[str, Any]:
     arguments: dict[str, Any] = dict(pair.split("=", 1) for pair in options.network_args or ())
     arguments.setdefault("dropout", options.network_dropout)
     return arguments
+
+
+def _network_files(options: NetworkOptions) -> dict[str, str]:
+    """What the network was trained on top of, and what it continues: fields of our own, where there is something to
+    say. Whoever uses the network needs the base weights, too."""
+    fields = {}
+    if options.base_weights:
+        pairs = zip_longest(options.base_weights, options.base_weights_multiplier or (), fillvalue=1.0)
+        fields["ss_base_weights"] = json.dumps({Path(str(file)).name: multiplier for file, multiplier in pairs})
+    if options.network_weights:
+        fields["ss_network_weights"] = Path(options.network_weights).name
+    return fields
 
 
 def _as_unicode(text: str) -> str:

@@ -23,8 +23,8 @@ def store_in_eight_bits(module: nn.Module, compute_dtype: torch.dtype) -> None:
     """Changes all nn.Linear and nn.Conv2d inside `module`, in place; everything else stays as it is.
 
     The layers keep their class. Their `weight` holds eight-bit numbers without the scale, for which there is a
-    buffer `weight_scale`; who needs the weight itself asks `expanded_weight`. The weights get no gradient. The
-    layers may be moved to another device, but not cast to another dtype.
+    buffer `weight_scale`; who needs the weight itself asks the layer's `expanded_weight()`. The weights get no
+    gradient. The layers may be moved to another device, but not cast to another dtype.
 
     Networks hook into a layer by wrapping its `forward`, so they have to be applied after this.
 
@@ -54,6 +54,7 @@ def _store(name: str, layer: Any, compute_dtype: torch.dtype, forward: Any) -> N
     layer.register_buffer("weight_scale", scale, persistent=False)
     layer.compute_dtype = compute_dtype
     layer.forward = MethodType(forward, layer)
+    layer.expanded_weight = MethodType(expanded_weight, layer)
 
 
 def _quantise(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

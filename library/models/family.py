@@ -33,6 +33,8 @@ class ModelFamily:
     latent_scale: float
     """Latents are multiplied by this for the U-Net, so that their variance is about 1."""
     num_text_encoders: int
+    num_unet_blocks: int
+    """As per-block settings of networks count them; see networks.targeting.blocks."""
     uses_clip_skip: bool
     """False where the layer of the text encoders is fixed."""
     vae_overflows_in_float16: bool
@@ -54,6 +56,7 @@ SD1 = ModelFamily(
     latents=_SD1_LATENTS,
     latent_scale=0.18215,
     num_text_encoders=1,
+    num_unet_blocks=25,
     uses_clip_skip=True,
     vae_overflows_in_float16=False,
 )
@@ -71,6 +74,7 @@ SDXL = ModelFamily(
     latents=_SD1_LATENTS,
     latent_scale=0.13025,
     num_text_encoders=2,
+    num_unet_blocks=23,
     uses_clip_skip=False,
     vae_overflows_in_float16=True,
 )

@@ -28,14 +28,14 @@ class ModelSource:
     place: str
 
 
-def find_model(name_or_path: str) -> ModelSource | str:
+def find_model(name_or_path: str, option: str = MODEL_OPTION) -> ModelSource | str:
     """The source a user named, or a message that says why there is none."""
     path = Path(name_or_path).expanduser()
     if not path.is_dir():
-        return _find_file_or_hub(name_or_path, MODEL_OPTION)
+        return _find_file_or_hub(name_or_path, option)
     if (path / UNET).is_dir():
         return ModelSource(SourceKind.FOLDER, str(path))
-    return f"--{MODEL_OPTION} '{name_or_path}' is a folder, but not a diffusers model: it has no sub-folder '{UNET}'"
+    return f"--{option} '{name_or_path}' is a folder, but not a diffusers model: it has no sub-folder '{UNET}'"
 
 
 def find_vae(name_or_path: str) -> ModelSource | str:

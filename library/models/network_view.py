@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import nn
 
-from library.models.checkpoints.original_layout import unet_modules
+from library.unet_names import unet_modules
 
 
 class ViewContainer(nn.Module):
@@ -103,7 +103,32 @@ def view_of_clip(text_encoder: nn.Module) -> nn.Module:
 
 def leaves_of(view: nn.Module) -> dict[str, nn.Module]:
     """Path -> layer of every leaf."""
-    return {path: module for path, module in view.named_modules() if not isinstance(module, ViewContainer)}
+    return {
+        f"{path}.{name}" if path else name: layer
+        for path, module in view.named_modules()
+        if isinstance(module, ViewContainer)
+        for name, layer in module.named_children()
+        if not isinstance(layer, ViewContainer)
+    }
+
+
+def changes_to_view(view: nn.Module, leaves: Mapping[str, nn.Module]) -> list[str]:
+    """Paths at which a network changed the view instead of the model's layers, so that the model takes no notice.
+
+    Leaves that were replaced, removed or added, and containers whose `forward` was patched or hooked.
+
+    Args:
+        leaves: of the view before the network was made.
+    """
+    now = leaves_of(view)
+    replaced = [path for path in {**leaves, **now} if leaves.get(path) is not now.get(path)]
+    patched = [
+        path
+        for path, module in view.named_modules()
+        if isinstance(module, ViewContainer)
+        and ("forward" in vars(module) or module._forward_hooks or module._forward_pre_hooks)
+    ]
+    return replaced + patched
 
 
 def _view(module: nn.Module, class_names: Mapping[str, str]) -> nn.Module:

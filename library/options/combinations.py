@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from library.options.findings import Finding, Given, Notice, Problem
 from library.options.model_combinations import MODEL_RULES
+from library.options.network_combinations import NETWORK_RULES
 from library.options.schema import Settings
 from library.options.source_combinations import SOURCE_RULES
 
@@ -139,38 +140,6 @@ def _captions(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Notice("--token_warmup_min has no effect without --token_warmup_step")
 
 
-def _network(settings: Settings, given: Given) -> Iterator[Finding]:
-    network, rates = settings.network, settings.optimizer
-    if network.network_train_unet_only and network.network_train_text_encoder_only:
-        yield Problem(
-            "--network_train_unet_only and --network_train_text_encoder_only exclude each other; "
-            "leave both out to train both parts"
-        )
-    elif not any(_effective_rates(settings)):
-        yield Problem("nothing would be trained: the learning rate of every part is 0; raise --learning_rate")
-    if network.network_train_unet_only and "text_encoder_lr" in given:
-        yield Notice("--text_encoder_lr has no effect with --network_train_unet_only")
-    if network.network_train_text_encoder_only and "unet_lr" in given:
-        yield Notice("--unet_lr has no effect with --network_train_text_encoder_only")
-    names = [pair.split("=", 1)[0] for pair in network.network_args or ()]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        yield Problem(f"--network_args: {name} is given twice")
-    if any(rate < 0 for rate in rates.text_encoder_lr or ()):
-        yield Problem("--text_encoder_lr: must be at least 0")
-
-
-def _effective_rates(settings: Settings) -> list[float]:
-    """The learning rate of each part that is trained."""
-    network, rates = settings.network, settings.optimizer
-    default = rates.learning_rate
-    effective = []
-    if not network.network_train_text_encoder_only:
-        effective.append(default if rates.unet_lr is None else rates.unet_lr)
-    if not network.network_train_unet_only:
-        effective += rates.text_encoder_lr or [default]
-    return effective
-
-
 def _optimizer(settings: Settings, given: Given) -> Iterator[Finding]:
     optimizer = settings.optimizer
     if optimizer.use_8bit_adam and optimizer.optimizer_type.lower() not in ("", "adamw8bit"):
@@ -288,6 +257,6 @@ def _config(settings: Settings, given: Given) -> Iterator[Finding]:
 
 
 RULES = (
-    _required, _dataset, _loading, _latent_cache, _captions, _network, _optimizer, _schedule, _length, _saving,
-    _previews, _logging, _config, *SOURCE_RULES, *MODEL_RULES,
+    _required, _dataset, _loading, _latent_cache, _captions, _optimizer, _schedule, _length, _saving, _previews,
+    _logging, _config, *NETWORK_RULES, *SOURCE_RULES, *MODEL_RULES,
 )  # fmt: skip

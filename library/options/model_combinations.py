@@ -5,7 +5,13 @@ from collections.abc import Iterator
 from library.options.findings import Finding, Given, Notice, Problem
 from library.options.schema import Settings
 
-NETWORKS_THAT_READ_NO_WEIGHTS = frozenset({"networks.lora"})
+OWN_NETWORKS = frozenset({
+    "networks.boft", "networks.dora", "networks.dylora", "networks.full", "networks.glora", "networks.ia3",
+    "networks.locon", "networks.loha", "networks.lokr", "networks.lora", "networks.lora_fa", "networks.oft",
+    "locon.locon_kohya",
+})  # fmt: skip
+"""Network modules that come with the suite, by all of their names. They know how weights are kept in 8 bits, and take
+alphas from files."""
 
 
 def _prediction(settings: Settings, given: Given) -> Iterator[Finding]:
@@ -68,7 +74,7 @@ def _eight_bit_network(settings: Settings, option: str) -> Iterator[Finding]:
     """Networks that hook into a layer's computation need not know how its weight is kept; others would read it."""
     module = settings.network.network_module
     bypasses = "bypass_mode=True" in (settings.network.network_args or ())
-    if module is None or module in NETWORKS_THAT_READ_NO_WEIGHTS or bypasses:
+    if module is None or module in OWN_NETWORKS or bypasses:
         return
     yield Problem(
         f"--{option} with --network_module {module}: it may read the model's weights, which are not kept as such in "

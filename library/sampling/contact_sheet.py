@@ -3,7 +3,7 @@
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,34 +112,41 @@ def describe_left_out(previews: Sequence[Preview], chosen: Sequence[Preview]) ->
     ]
 
 
-def draw_contact_sheet(previews: list[Preview], prompts: dict[int, str], moments: list[str]) -> Image.Image:
+def columns_of_moments(previews: Sequence[Preview], moments: Sequence[str]) -> dict[str, list[Preview]]:
+    """Heading -> previews of that moment."""
+    columns = {}
+    for moment in moments:
+        at_moment = [preview for preview in previews if preview.moment == moment]
+        columns[at_moment[0].heading] = at_moment
+    return columns
+
+
+def draw_contact_sheet(columns: Mapping[str, Sequence[Preview]], prompts: Mapping[int, str]) -> Image.Image:
     """
     Args:
+        columns: heading -> its previews, one for each prompt at most.
         prompts: prompt number -> text beside its row.
-        moments: which columns to draw, in this order.
     """
-    chosen = [preview for preview in previews if preview.moment in moments]
-    pictures = {(preview.number, preview.moment): Image.open(preview.path).convert("RGB") for preview in chosen}
-    numbers = sorted({number for number, _ in pictures})
-    widths = [max(picture.width for (_, at), picture in pictures.items() if at == moment) for moment in moments]
-    heights = [max(picture.height for (row, _), picture in pictures.items() if row == number) for number in numbers]
+    pictures = [{preview.number: Image.open(preview.path).convert("RGB") for preview in of} for of in columns.values()]
+    numbers = sorted({number for column in pictures for number in column})
+    widths = [max(picture.width for picture in column.values()) for column in pictures]
+    heights = [max(column[number].height for column in pictures if number in column) for number in numbers]
     size = (
         LABEL_WIDTH + sum(widths) + GAP * (len(widths) + 1),
         HEADER_HEIGHT + sum(heights) + GAP * (len(heights) + 1),
     )
     sheet = Image.new("RGB", size, "white")
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(FONT_SIZE)
-    headings = {preview.moment: preview.heading for preview in chosen}
     top = HEADER_HEIGHT + GAP
     for number, height in zip(numbers, heights, strict=True):
         text, lines = prompts.get(number, f"prompt {number}"), max(1, height // LINE_HEIGHT)
         label = "\n".join(textwrap.wrap(text, LETTERS_PER_LINE, max_lines=lines, placeholder=" ..."))
         pen.text((GAP, top), label, fill="black", font=font)
         left = LABEL_WIDTH + GAP
-        for moment, width in zip(moments, widths, strict=True):
-            pen.text((left, GAP // 2), headings[moment], fill="black", font=font)
-            if (number, moment) in pictures:
-                sheet.paste(pictures[number, moment], (left, top))
+        for heading, column, width in zip(columns, pictures, widths, strict=True):
+            pen.text((left, GAP // 2), heading, fill="black", font=font)
+            if number in column:
+                sheet.paste(column[number], (left, top))
             left += width + GAP
         top += height + GAP
     return sheet

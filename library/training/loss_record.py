@@ -1,10 +1,12 @@
-"""Losses for display, read without making the device wait."""
+"""Losses and norms for display, read without making the device wait."""
 
 import math
 from collections import deque
 from dataclasses import dataclass
 
 import torch
+
+from library.training.weight_norms import Scalar, WeightNorms
 
 
 @dataclass(frozen=True)
@@ -13,13 +15,16 @@ class StepLoss:
     value: float
     learning_rates: tuple[float, ...]
     """in force at that step, one per optimizer group"""
+    norms: WeightNorms | None = None
+    """numbers; None = they are not limited, or the step was skipped"""
 
 
 @dataclass(frozen=True)
 class _Pending:
     step: int
-    loss: torch.Tensor
+    loss: Scalar
     learning_rates: tuple[float, ...]
+    norms: WeightNorms | None
     arrived: torch.cuda.Event | None
 
 
@@ -34,16 +39,17 @@ class LossRecord:
         self._pending: deque[_Pending] = deque()
         self._recent: deque[float] = deque(maxlen=window)
 
-    def add(self, step: int, loss: torch.Tensor, learning_rates: tuple[float, ...]) -> None:
-        """Starts copying a scalar to the CPU and returns at once."""
-        if loss.device.type != "cuda":
-            self._pending.append(_Pending(step, loss, learning_rates, None))
-            return
-        copy = torch.empty((), dtype=loss.dtype, pin_memory=True)
-        copy.copy_(loss, non_blocking=True)
-        event = torch.cuda.Event()
-        event.record()
-        self._pending.append(_Pending(step, copy, learning_rates, event))
+    def add(
+        self, step: int, loss: torch.Tensor, learning_rates: tuple[float, ...], norms: WeightNorms | None = None
+    ) -> None:
+        """Starts copying the scalars to the CPU and returns at once."""
+        on_its_way = _on_its_way(loss)
+        norms_on_their_way = None if norms is None else WeightNorms(*map(_on_its_way, norms))
+        arrived = None
+        if loss.device.type == "cuda":
+            arrived = torch.cuda.Event()
+            arrived.record()
+        self._pending.append(_Pending(step, on_its_way, learning_rates, norms_on_their_way, arrived))
 
     def ready(self, wait: bool = False) -> list[StepLoss]:
         """The losses that have arrived since the last call; with `wait`, all that were added."""
@@ -57,10 +63,20 @@ class LossRecord:
             self._pending.popleft()
             value = float(first.loss)
             self._recent.append(value)
-            arrived.append(StepLoss(first.step, value, first.learning_rates))
+            norms = None if first.norms is None else WeightNorms(*map(float, first.norms))
+            arrived.append(StepLoss(first.step, value, first.learning_rates, norms))
         return arrived
 
     @property
     def average(self) -> float:
         """Mean over the window; NaN before the first loss."""
         return sum(self._recent) / len(self._recent) if self._recent else math.nan
+
+
+def _on_its_way(value: Scalar) -> Scalar:
+    """What will be the value on the CPU once the device has done all that was asked of it."""
+    if not isinstance(value, torch.Tensor) or value.device.type != "cuda":
+        return value
+    copy = torch.empty((), dtype=value.dtype, pin_memory=True)
+    copy.copy_(value, non_blocking=True)
+    return copy

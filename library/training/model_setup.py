@@ -26,14 +26,21 @@ def dtype_of(precision: PrecisionOptions) -> torch.dtype:
 
 
 def load_base_model(plan: RunPlan, device: torch.device) -> ModelAdapter:
-    """The frozen model with the attention, precision and checkpointing that the options ask for.
+    """The frozen model.
 
     Raises:
         UserError: the model is damaged or incomplete.
     """
-    settings = plan.resolved.settings
     logger.info("loading %s", plan.base.model.name)
-    model = load_model(_request(plan, device))
+    return load_model(_request(plan, device))
+
+
+def prepare_base_model(model: ModelAdapter, settings: Settings) -> None:
+    """Gives the model the attention, storage and checkpointing that the options ask for.
+
+    Raises:
+        UserError: xformers does not work here.
+    """
     if settings.attention.xformers:
         _use_xformers(model)
     precision = settings.precision
@@ -41,7 +48,6 @@ def load_base_model(plan: RunPlan, device: torch.device) -> ModelAdapter:
         model.store_in_eight_bits(precision.fp8_base, compute_dtype=dtype_of(precision))
     if settings.training.gradient_checkpointing:
         model.enable_gradient_checkpointing(in_main_memory=settings.memory.cpu_offload_checkpointing)
-    return model
 
 
 def _request(plan: RunPlan, device: torch.device) -> ModelRequest:

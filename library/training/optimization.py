@@ -14,6 +14,7 @@ from library.models.adapter import ModelAdapter
 from library.randomness import derive_seed
 from library.training.network_strength import working_at
 from library.training.objective import Objective
+from library.training.weight_norms import WeightNorms
 
 
 def accumulation_windows(batches: Iterator[TrainingBatch], size: int) -> Iterator[list[TrainingBatch]]:
@@ -28,6 +29,8 @@ class StepResult:
     """mean over this process's batches; a scalar still on the device"""
     learning_rates: tuple[float, ...]
     """that the step was taken with, one per optimizer group"""
+    norms: WeightNorms | None = None
+    """after the step, if they are limited"""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class OptimizerStep:
     seed: int
     before_batch: Callable[[], None]
     """What the network wants to be told before each batch."""
+    max_weight_norm: float | None = None
+    """of each layer's change; None = not limited"""
 
     def run(self, window: Sequence[TrainingBatch]) -> StepResult:
         losses = []
@@ -58,10 +63,17 @@ class OptimizerStep:
             self.accelerator.clip_grad_norm_(self._parameters, self.max_grad_norm)
         rates = tuple(group["lr"] for group in self.optimizer.param_groups)
         self.optimizer.step()
+        norms = None
         if not self.accelerator.optimizer_step_was_skipped:  # as fp16 does when a gradient is not finite
             self.schedule.step()
+            norms = self._limit_weight_norms()
         self.optimizer.zero_grad(set_to_none=True)
-        return StepResult(torch.stack(losses).mean(), rates)
+        return StepResult(torch.stack(losses).mean(), rates, norms)
+
+    def _limit_weight_norms(self) -> WeightNorms | None:
+        if self.max_weight_norm is None:
+            return None
+        return WeightNorms(*self.network.apply_max_norm_regularization(self.max_weight_norm, self.accelerator.device))
 
     @cached_property
     def _parameters(self) -> list[torch.nn.Parameter]:

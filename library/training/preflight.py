@@ -23,9 +23,11 @@ from library.training.dataset_checks import check_datasets
 from library.training.file_names import final_file
 from library.training.known_images import cache_folder_of
 from library.training.model_checks import BaseModel, check_model
+from library.training.network_files import check_network_files
 from library.wording import counted
-from networks.arguments import check_arguments
-from networks.module_lookup import require_module
+from networks.arguments import check_arguments, notices
+from networks.lycoris_notices import lycoris_notices
+from networks.module_lookup import require_module, resolve_alias
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +96,8 @@ def examine_run(
     data = check_datasets(resolved, family, findings, lists_images=base is not None or always_lists_images)
     datasets = data.datasets
     prompts = _check_prompts(resolved, findings)
-    _check_network(resolved, findings)
+    _check_network(resolved, family, findings)
+    check_network_files(resolved.settings.network, None if base is None else base.family, findings)
     _check_packages(resolved, findings)
     _check_files(resolved, findings)
     _check_final_file(resolved, findings)
@@ -138,13 +141,16 @@ def _check_prompts(resolved: ResolvedOptions, findings: Findings) -> tuple[Promp
     return tuple(prompts)
 
 
-def _check_network(resolved: ResolvedOptions, findings: Findings) -> None:
+def _check_network(resolved: ResolvedOptions, family: ModelFamily, findings: Findings) -> None:
     options = resolved.settings.network
     if options.network_module is None:
         return
     try:
         require_module(options.network_module)
-        check_arguments(options.network_module, network_arguments(options))
+        module, arguments = resolve_alias(options.network_module), network_arguments(options)
+        check_arguments(module, arguments, options.network_dim, family.num_unet_blocks)
+        findings.warnings += notices(module, arguments, family.num_unet_blocks)
+        findings.warnings += lycoris_notices(module, arguments)
     except UserError as error:
         findings.problems += error.problems
 

@@ -2,6 +2,7 @@
 
 import logging
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ import torch
 
 from library.errors import UserError
 from library.metadata.training_metadata import MetadataWriter
+from library.training.network_saving import save_network
 from library.training.save_schedule import Save, SaveSchedule
-from networks.weights_file import NonFiniteWeightsError
+from networks.files.weights_file import NonFiniteWeightsError
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +28,8 @@ class NetworkSaver:
     schedule: SaveSchedule
     folder: Path
     metadata: MetadataWriter
+    check: Callable[[Path], None]
+    """of the last file, once it is saved"""
 
     def after_step(self, step: int, finished_epochs: int) -> None:
         self._save_in_between(self.schedule.after_step(step), step, finished_epochs)
@@ -46,6 +50,7 @@ class NetworkSaver:
             rescued = self._rescue(path.name, step, finished_epochs)
             where = f"it is in '{rescued}' instead; move it from there" if rescued else "what was trained is lost"
             raise UserError(f"'{path}' cannot be saved: {error.strerror or error}; {where}") from None
+        self.check(path)
         return path
 
     def _save_in_between(self, planned: Save | None, step: int, finished_epochs: int) -> None:
@@ -77,7 +82,7 @@ class NetworkSaver:
         """
         metadata = self._metadata(step, finished_epochs)
         try:
-            self.network.save_weights(str(path), _DTYPES[self.schedule.options.save_precision], metadata)
+            save_network(self.network, path, _DTYPES[self.schedule.options.save_precision], metadata)
         except NonFiniteWeightsError as error:
             raise UserError(
                 f"'{path}' was not saved, since {error}: training has diverged; "

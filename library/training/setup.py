@@ -4,6 +4,7 @@ import logging
 import secrets
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -30,20 +31,23 @@ from library.options.groups import PrecisionOptions
 from library.options.schema import Settings
 from library.sampling.previews import preview_prompts
 from library.training.attention_kernels import attention_kernels
+from library.training.base_weights import merge_base_weights
 from library.training.batch_schedule import BatchSchedule
 from library.training.caption_lengths import overlong_captions, overlong_prompts
 from library.training.half_precision_gradients import allow_half_gradients
 from library.training.latent_cache_setup import cache_latents
 from library.training.launched_processes import launched_processes
 from library.training.model_checks import LocalModel
-from library.training.model_setup import CPU, dtype_of, load_base_model
+from library.training.model_setup import CPU, dtype_of, load_base_model, prepare_base_model
 from library.training.network_setup import TrainableNetwork, build_network
+from library.training.network_start import size_of
 from library.training.network_strength import require_strengths
 from library.training.objective import build_objective
 from library.training.optimization import OptimizerStep
 from library.training.preflight import RunPlan
 from library.training.preview_schedule import PreviewSchedule
 from library.training.save_schedule import SaveSchedule
+from library.training.saved_network import report_clients, report_verification
 from library.training.saving import NetworkSaver
 from library.training.step_counts import StepCounts, count_steps
 from library.training.summary import describe_run
@@ -51,6 +55,7 @@ from library.training.text_cache_setup import CachedText, cache_text
 from library.training.tracking import log_folder, start_tracking
 from library.training.trainer import Trainer
 from library.training.unreadable_images import UnreadableImages
+from library.training.weight_norms import require_norm_limit
 from networks.contract import import_network_module
 
 logger = logging.getLogger(__name__)
@@ -108,7 +113,7 @@ def start_training(plan: RunPlan) -> Path | None:
         before_epoch=trainable.before_epoch,
         descriptions=trainable.descriptions,
         counts=run.counts,
-        saver=_build_saver(run, trainable, optimizer_choice),
+        saver=_build_saver(run, model, trainable, optimizer_choice),
         previews=_build_previews(run, model, trainable, latents is not None, text is not None),
     )
     memory_efficient = settings.attention.mem_eff_attn and not settings.attention.xformers
@@ -120,14 +125,20 @@ def _build_model_and_network(run: _Run, network_module: ModuleType) -> tuple[Mod
     plan, settings = run.plan, run.settings
     if settings.attention.torch_compile:
         check_backend(settings.attention.dynamo_backend)
-    model = load_base_model(plan, run.accelerator.device)
-    if run.accelerator.is_main_process:
+    accelerator = run.accelerator
+    model = load_base_model(plan, accelerator.device)
+    merge_base_weights(model, settings.network, network_module, accelerator.device, accelerator.is_main_process)
+    prepare_base_model(model, settings)
+    if accelerator.is_main_process:
         _report_overlong_texts(plan, model)
     trainable = build_network(
         network_module, model, settings.network, settings.optimizer, plan.resolved.values(), run.seed,
         settings.training.gradient_checkpointing,
     )  # fmt: skip
     require_strengths(trainable.network, str(settings.network.network_module), plan.datasets)
+    if settings.network.scale_weight_norms is not None:
+        require_norm_limit(trainable.network, str(settings.network.network_module))
+    report_clients(trainable.network)
     if settings.attention.torch_compile:
         model.compile_blocks(settings.attention.dynamo_backend)
     return model, trainable
@@ -198,6 +209,7 @@ def _build_optimizer_step(
         optimizer=accelerator.prepare_optimizer(optimizer),
         schedule=build_schedule(settings.schedule, optimizer, run.counts.max_train_steps),
         max_grad_norm=settings.optimizer.max_grad_norm,
+        max_weight_norm=settings.network.scale_weight_norms,
         seed=run.seed,
         before_batch=trainable.before_batch,
     )
@@ -258,7 +270,7 @@ def _build_loader(run: _Run, model: ModelAdapter, latents: LatentSource | None, 
     return BatchLoader(preparer, settings)
 
 
-def _build_saver(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice) -> NetworkSaver:
+def _build_saver(run: _Run, model: ModelAdapter, trainable: TrainableNetwork, choice: OptimizerChoice) -> NetworkSaver:
     plan = run.plan
     thumbnail = run.settings.metadata.metadata_thumbnail
     facts = RunFacts(
@@ -273,10 +285,12 @@ def _build_saver(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice
         model=_origin(plan.base.model, run.accelerator),
         vae=None if plan.base.vae is None else _origin(plan.base.vae, run.accelerator),
         thumbnail=as_data_url(thumbnail) if thumbnail else None,
+        network_size=size_of(trainable.network) if run.settings.network.network_weights else None,
     )
     metadata = MetadataWriter(plan.resolved, plan.family, plan.datasets, facts)
     schedule = SaveSchedule(run.settings.saving, run.counts.num_epochs)
-    return NetworkSaver(trainable.network, schedule, plan.output_dir, metadata)
+    check = partial(report_verification, network=trainable.network, views=model.views(), accelerator=run.accelerator)
+    return NetworkSaver(trainable.network, schedule, plan.output_dir, metadata, check)
 
 
 def _origin(model: LocalModel, accelerator: Accelerator) -> ModelOrigin:

@@ -11,6 +11,7 @@ from library.errors import UserError
 from library.options.groups import LoggingOptions
 from library.options.resolution import ResolvedOptions
 from library.options.schema import all_options
+from library.training.loss_record import StepLoss
 
 DEFAULT_TRACKER = "network_train"
 
@@ -61,9 +62,18 @@ def _loggable(resolved: ResolvedOptions) -> dict[str, Any]:
     }
 
 
-def step_values(
-    loss: float, average: float, rates: Sequence[float], descriptions: Sequence[str]
-) -> Mapping[str, float]:
-    """The values of one optimizer step."""
-    values = {"loss/current": loss, "loss/average": average}
-    return values | {f"lr/{name}": rate for name, rate in zip(descriptions, rates, strict=True)}
+def step_values(loss: StepLoss, average: float, descriptions: Sequence[str]) -> Mapping[str, float]:
+    """The values of one optimizer step.
+
+    Args:
+        average: of the losses up to now.
+        descriptions: of the optimizer's groups.
+    """
+    values = {"loss/current": loss.value, "loss/average": average}
+    if loss.norms is not None:
+        values |= {
+            "max_norm/keys_scaled": loss.norms.layers_scaled,
+            "max_norm/max_key_norm": loss.norms.maximum,
+            "norm/avg_key_norm": loss.norms.mean,
+        }
+    return values | {f"lr/{name}": rate for name, rate in zip(descriptions, loss.learning_rates, strict=True)}

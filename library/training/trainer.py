@@ -76,7 +76,7 @@ class Trainer:
 
     def _after_step(self, result: StepResult, finished_epochs: int) -> None:
         self._step += 1
-        self._losses.add(self._step, result.loss, result.learning_rates)
+        self._losses.add(self._step, result.loss, result.learning_rates, result.norms)
         self._show_losses()
         self._bar.update()
         if self.accelerator.is_main_process:
@@ -96,7 +96,7 @@ class Trainer:
             if not math.isfinite(loss.value):
                 raise UserError(_why_not_finite(loss.step, loss.value))
             self._bar.set_postfix(loss=f"{loss.value:.4f}", avr_loss=f"{self._losses.average:.4f}", refresh=False)
-            values = step_values(loss.value, self._losses.average, loss.learning_rates, self.descriptions)
+            values = step_values(loss, self._losses.average, self.descriptions)
             self.accelerator.log(values, step=loss.step)
 
     def _finish(self) -> Path | None:

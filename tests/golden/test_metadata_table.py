@@ -21,7 +21,7 @@ from library.options.resolution import resolve_options
 from library.options.schema import all_options
 from library.training.preflight import check_run
 from library.training.step_counts import count_steps
-from networks.weights_file import network_hashes
+from networks.files.weights_file import network_hashes
 from tests.golden.tables import FOLDER, numbered, table, tensors
 
 TABLE = table("metadata")
@@ -82,8 +82,6 @@ def plan_of(run, folder: Path, monkeypatch):
     model = run["options"]["--pretrained_model_name_or_path"]
     recipe_file(folder / model, 1200000, 7, 3)
     monkeypatch.chdir(folder)
-    # tables hold arguments that our networks do not have yet; metadata show them all the same
-    monkeypatch.setattr("library.training.preflight.check_arguments", lambda module, arguments: None)
     kind = ModelKind.SD2 if "--v2" in run["options"] else ModelKind.SD1
     # models stand for themselves: metadata show nothing of what is in them
     monkeypatch.setattr("library.training.model_checks.inspect_model", lambda source, option: Identity(kind))

@@ -1,10 +1,16 @@
 """The full-size architectures without memory for their weights: names and shapes only."""
 
+from functools import cache
 from typing import Any
 
 from accelerate import init_empty_weights
 from diffusers import UNet2DConditionModel
+from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from library.models.adapter import NetworkViews
+from library.models.network_view import view_of_clip, view_of_sdxl_unet, view_of_unet
+from library.models.stable_diffusion.projections import project_by_convolution
 
 SDXL_UNET = {
     "sample_size": 128,
@@ -69,3 +75,18 @@ def empty_sd21_text_encoder() -> CLIPTextModel:
 def empty_sdxl_second_text_encoder() -> CLIPTextModelWithProjection:
     with init_empty_weights():
         return CLIPTextModelWithProjection(_configuration(1280, 32, hidden_act="gelu", projection_dim=1280))
+
+
+@cache
+def full_size_views(family: str) -> NetworkViews:
+    """What networks see of sd15, sd21 or sdxl."""
+    if family == "sdxl":
+        encoders = (view_of_clip(empty_sd15_text_encoder()), view_of_clip(empty_sdxl_second_text_encoder()))
+        return NetworkViews(view_of_sdxl_unet(empty_sdxl_unet()), encoders, nn.Identity())
+    build_unet, build_encoder = {
+        "sd15": (empty_sd15_unet, empty_sd15_text_encoder),
+        "sd21": (empty_sd21_unet, empty_sd21_text_encoder),
+    }[family]
+    unet = build_unet()
+    project_by_convolution(unet)
+    return NetworkViews(view_of_unet(unet), (view_of_clip(build_encoder()),), nn.Identity())

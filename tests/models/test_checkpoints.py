@@ -26,6 +26,7 @@ from library.models.checkpoints.weights_file import WeightsFile
 from library.models.family import SD1
 from library.models.model_parts import ModelPrecision, ModelRequest
 from library.models.model_source import ModelSource, SourceKind
+from library.unet_names import unet_modules
 from tests.models.full_size import empty_sd15_unet
 from tests.models.loaded import FULL, OPTION, assert_weights, check_and_load, load, parts_of
 from tests.models.tiny import (
@@ -66,7 +67,7 @@ def small_tokenizer(monkeypatch):
 def test_unet_names_are_those_that_diffusers_gives(models, weights):
     theirs = convert_ldm_unet_checkpoint(weights, dict(models["unet"].config))
     unet = below(UNET_PREFIX, weights)
-    ours, unknown = original_layout.rename(unet, original_layout.unet_modules(ATTENTION_LEVELS))
+    ours, unknown = original_layout.rename(unet, unet_modules(ATTENTION_LEVELS))
     assert unknown == []
     assert len(ours) == len(unet) == 684
     assert ours.keys() == theirs.keys() == models["unet"].state_dict().keys()
@@ -100,7 +101,7 @@ def test_full_size_names():
     """Layers that the tiny model does not have: more channel changes in the U-Net, more layers in the VAE."""
     unet = empty_sd15_unet()
     names = {original_unet_name(name): value for name, value in unet.state_dict().items()}
-    ours, unknown = original_layout.rename(names, original_layout.unet_modules(ATTENTION_LEVELS))
+    ours, unknown = original_layout.rename(names, unet_modules(ATTENTION_LEVELS))
     assert unknown == []
     assert len(names) == 686
     assert ours.keys() == unet.state_dict().keys()
@@ -145,7 +146,7 @@ def test_names_that_belong_nowhere_are_told():
     tensor = torch.ones(1)
     renamed, unknown = original_layout.rename(
         {"time_embed.0.weight": tensor, "time_embed.1.weight": tensor, "control.weight": tensor, "x": tensor},
-        original_layout.unet_modules(ATTENTION_LEVELS),
+        unet_modules(ATTENTION_LEVELS),
     )
     assert list(renamed) == ["time_embedding.linear_1.weight"]
     assert unknown == ["time_embed.1.weight", "control.weight", "x"]

@@ -79,6 +79,15 @@ def test_output_and_gradient_are_those_of_the_expanded_weight(layer_and_input):
     torch.testing.assert_close(actual_gradient, expected_gradient, rtol=1e-5, atol=1e-6)
 
 
+def test_a_layer_gives_its_expanded_weight(layer_and_input):
+    """Networks that read weights ask for it, and know nothing of how it is kept."""
+    layer, _ = layer_and_input
+    eight_bit = stored(layer)
+    assert torch.equal(eight_bit.expanded_weight(), expanded_weight(eight_bit))
+    assert relative_error(eight_bit.expanded_weight(), layer.weight) < 0.04
+    assert torch.equal(copy.deepcopy(eight_bit).expanded_weight(), expanded_weight(eight_bit))
+
+
 def test_nothing_of_16_or_32_bits_is_kept_for_the_backward_pass(layer_and_input):
     layer, x = layer_and_input
     eight_bit = stored(layer)

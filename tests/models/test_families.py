@@ -14,6 +14,7 @@ from library.models.checkpoints import original_layout, single_file
 from library.models.checkpoints.identification import UNET_PREFIX, VAE_PREFIX
 from library.models.family import FAMILIES, SD1, SD2, SDXL, predicting_velocity
 from library.models.model_parts import ModelPrecision, TextForm
+from library.unet_names import unet_modules
 from tests.models.loaded import OPTION, assert_weights, load, parts_of
 from tests.models.tiny import below, tiny_tokenizer
 from tests.models.tiny_families import (
@@ -100,7 +101,7 @@ def test_unet_names_are_those_that_diffusers_gives(family, weights):
     unet = below(UNET_PREFIX, weights[family.name])
     attention = [bool(getattr(block, "attentions", None)) for block in expected.down_blocks]
     assert attention == ([False, True, True] if family is SDXL else [True, True, True, False])
-    ours, unknown = original_layout.rename(unet, original_layout.unet_modules(attention))
+    ours, unknown = original_layout.rename(unet, unet_modules(attention))
     assert unknown == []
     assert ours.keys() == theirs.keys() == expected.state_dict().keys()
     for name, value in expected.state_dict().items():

@@ -9,12 +9,15 @@ import torch
 from torch import nn
 from transformers import CLIPTextModelWithProjection
 
-from library.models.network_view import leaves_of, view_of_clip, view_of_unet
-from networks.targets import TEXT_ENCODER_CLASSES, UNET_CLASSES, find_targets
+from library.models.network_view import changes_to_view, leaves_of, view_of_clip, view_of_unet
+from networks.arguments.kinds import LoRAArguments
+from networks.targeting.chosen_layers import selection_of
+from networks.targeting.targets import find_targets
 from tests.models.full_size import empty_sd15_text_encoder, empty_sd15_unet
 from tests.models.tiny import clip_configuration, tiny_text_encoder, tiny_unet
 
 VOCABULARY = 300
+SELECTION = selection_of(LoRAArguments())
 MODULE_LISTS = json.loads(Path(__file__).with_name("module_lists_sd15.json").read_text(encoding="utf-8"))
 
 
@@ -64,7 +67,7 @@ def test_the_text_encoders_leaves_are_its_own_layers_one_level_down(text_encoder
 
 def test_key_names_of_both_clip_layouts_are_the_same(text_encoder, with_projection):
     names = [
-        [target.name for target in find_targets(view_of_clip(model), "lora_te", TEXT_ENCODER_CLASSES)]
+        [target.name for target in find_targets(view_of_clip(model), nn.Module(), SELECTION)]
         for model in (text_encoder, with_projection)
     ]
     assert names[0] == names[1]
@@ -182,8 +185,7 @@ def test_patching_a_leaf_patches_the_model(unet, text_encoder, part, path):
 
 def test_every_target_is_called_as_a_module(unet, text_encoder):
     """A fused path that read the weights instead would leave a network without effect there, silently."""
-    targets = find_targets(view_of_unet(unet), "lora_unet", UNET_CLASSES)
-    targets += find_targets(view_of_clip(text_encoder), "lora_te", TEXT_ENCODER_CLASSES)
+    targets = list(find_targets(view_of_clip(text_encoder), view_of_unet(unet), SELECTION))
     assert len(targets) == 192 + 12
     calls = Counter()
 
@@ -273,9 +275,72 @@ def test_the_full_list_is_every_layer_of_the_unet(full_size_views):
 
 def test_our_own_discovery_finds_the_list(full_size_views):
     unet, text_encoder = full_size_views
-    targets = find_targets(text_encoder, "lora_te", TEXT_ENCODER_CLASSES) + find_targets(
-        unet, "lora_unet", UNET_CLASSES
-    )
+    targets = list(find_targets(text_encoder, unet, SELECTION))
     assert len(targets) == 264
     assert sorted(target.name for target in targets) == MODULE_LISTS["lora"]
     assert len({id(target.layer) for target in targets}) == 264
+
+
+# ---- networks that change the view instead of the model's layers
+
+
+class Wrapper(nn.Module):
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.base_layer = layer
+
+
+def wrap_layer(view):
+    view.mid_block.attentions[0].proj_in = Wrapper(view.mid_block.attentions[0].proj_in)
+
+
+def wrap_block(view):
+    view.mid_block.attentions = Wrapper(view.mid_block.attentions)
+
+
+def add_layer(view):
+    view.mid_block.adapter = nn.Linear(2, 2)
+
+
+def remove_layer(view):
+    del view.conv_out
+
+
+def patch_block(view):
+    view.mid_block.forward = lambda *arguments: None
+
+
+def hook_into_block(view):
+    view.mid_block.register_forward_pre_hook(lambda *arguments: None)
+
+
+@pytest.mark.parametrize(
+    ("change", "number", "among_them"),
+    [
+        (wrap_layer, 1, "mid_block.attentions.0.proj_in"),
+        # its 19 layers under their old names, the wrapper, and the layers inside of it
+        (wrap_block, 39, "mid_block.attentions"),
+        (add_layer, 1, "mid_block.adapter"),
+        (remove_layer, 1, "conv_out"),
+        (patch_block, 1, "mid_block"),
+        (hook_into_block, 1, "mid_block"),
+    ],
+)
+def test_changes_that_the_model_does_not_see_are_found(unet, change, number, among_them):
+    view = view_of_unet(unet)
+    leaves = leaves_of(view)
+    change(view)
+    found = changes_to_view(view, leaves)
+    assert among_them in found
+    assert len(found) == number
+
+
+def test_changes_of_layers_are_the_models():
+    unet = tiny_unet()
+    view = view_of_unet(unet)
+    leaves = leaves_of(view)
+    view.conv_in.forward = lambda x: x
+    view.conv_out.register_forward_hook(lambda *arguments: None)
+    view.conv_out.adapter = nn.Linear(2, 2)
+    assert changes_to_view(view, leaves) == []
+    assert unet.conv_out.adapter.in_features == 2

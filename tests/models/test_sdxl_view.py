@@ -8,9 +8,12 @@ import torch
 from torch import nn
 
 from library.models.network_view import leaves_of, view_of_clip, view_of_sdxl_unet
-from networks.targets import TEXT_ENCODER_CLASSES, UNET_CLASSES, find_targets
+from networks.arguments.kinds import LoRAArguments
+from networks.targeting.chosen_layers import selection_of
+from networks.targeting.targets import find_targets
 from tests.models.full_size import empty_sd15_text_encoder, empty_sdxl_second_text_encoder, empty_sdxl_unet
 
+SELECTION = selection_of(LoRAArguments())
 MODULE_LISTS = json.loads((Path(__file__).parent / "module_lists_sdxl.json").read_text(encoding="utf-8"))
 ORIGINAL_NAMES = json.loads((Path(__file__).parent / "sdxl_original_names.json").read_text(encoding="utf-8"))
 """Key name -> path in the diffusers model, of every leaf."""
@@ -56,15 +59,14 @@ def test_module_lists(view, name, size, classes):
 
 
 def test_text_encoders():
-    encoders = {"lora_te1": empty_sd15_text_encoder(), "lora_te2": empty_sdxl_second_text_encoder()}
-    views = {prefix: view_of_clip(encoder) for prefix, encoder in encoders.items()}
-    found = [one.name for prefix, view in views.items() for one in find_targets(view, prefix, TEXT_ENCODER_CLASSES)]
+    encoders = [view_of_clip(empty_sd15_text_encoder()), view_of_clip(empty_sdxl_second_text_encoder())]
+    found = [target.name for target in find_targets(encoders, nn.Module(), SELECTION)]
     assert len(found) == 72 + 192
     assert sorted(found) == MODULE_LISTS["text_encoders"]
 
 
 def test_our_own_discovery_finds_the_list(view):
-    targets = find_targets(view, "lora_unet", UNET_CLASSES)
+    targets = find_targets(None, view, SELECTION).unet
     assert sorted(target.name for target in targets) == MODULE_LISTS["lora"]
     assert len({id(target.layer) for target in targets}) == 722
 

@@ -8,72 +8,17 @@ from torch import nn
 
 from library.errors import UserError
 from networks import lora
-from networks.contract import MODULE_FUNCTIONS, NETWORK_METHODS, check_network, import_network_module
+from networks.contract import (
+    MODULE_FUNCTIONS,
+    NETWORK_METHODS,
+    OPTIONAL_METHODS,
+    call_module,
+    check_network,
+    import_network_module,
+)
+from networks.module_lookup import require_module, resolve_alias
 from tests.models.tiny import tiny_adapter
-
-THIRD_PARTY = '''
-"""A network that follows the contract and knows nothing of this program."""
-import torch
-
-
-class Bias(torch.nn.Module):
-    def __init__(self, layer, multiplier):
-        super().__init__()
-        self.layer = [layer]
-        self.multiplier = multiplier
-        self.value = torch.nn.Parameter(torch.zeros(()))
-
-    def apply_to(self, text_encoder, unet, apply_text_encoder, apply_unet):
-        original = self.layer[0].forward
-        self.layer[0].forward = lambda x: original(x) + self.value * self.multiplier
-
-    def load_weights(self, file):
-        self.load_state_dict(torch.load(file))
-
-    def enable_gradient_checkpointing(self):
-        pass
-
-    def prepare_optimizer_params(self, text_encoder_lr, unet_lr, default_lr):
-        return [{"params": self.parameters(), "lr": unet_lr or default_lr}]
-
-    def prepare_grad_etc(self, text_encoder, unet):
-        self.requires_grad_(True)
-
-    def on_epoch_start(self, text_encoder, unet):
-        self.train()
-
-    def get_trainable_params(self):
-        return self.parameters()
-
-    def save_weights(self, file, dtype, metadata):
-        torch.save(self.state_dict(), file)
-
-    def merge_to(self, text_encoder, unet, weights_sd, dtype, device):
-        self.layer[0].bias.data += self.value
-
-
-def create_network(multiplier, network_dim, network_alpha, vae, text_encoder, unet, neuron_dropout=None, **kwargs):
-    # found the way kohya's own networks find their layers
-    attention = [module for module in unet.modules() if module.__class__.__name__ == "Transformer2DModel"]
-    return Bias(attention[int(kwargs["block"])].proj_in, multiplier)
-
-
-def create_network_from_weights(multiplier, file, vae, text_encoder, unet, weights_sd=None, **kwargs):
-    return create_network(multiplier, None, None, vae, text_encoder, unet, block=0), weights_sd
-'''
-
-
-@pytest.fixture
-def working_directory(tmp_path, monkeypatch):
-    """A folder that users start the program in; what is imported from it is forgotten afterwards."""
-    folder = tmp_path / "mein Ordner ü"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    before = set(sys.modules)
-    yield folder
-    for name in set(sys.modules) - before:
-        del sys.modules[name]
+from tests.networks.third_party import THIRD_PARTY, module_of
 
 
 def refusal(path: str) -> str:
@@ -95,8 +40,14 @@ def test_the_contract_is_that_of_kohyas_trainer():
         "on_epoch_start",
         "get_trainable_params",
         "save_weights",
-        "merge_to",
     } == set(NETWORK_METHODS)
+    assert {
+        "prepare_network",
+        "prepare_optimizer_params_with_multiple_te_lrs",
+        "on_step_start",
+        "set_multiplier",
+        "apply_max_norm_regularization",
+    } == set(OPTIONAL_METHODS)
 
 
 def test_our_lora_satisfies_it():
@@ -104,10 +55,6 @@ def test_our_lora_satisfies_it():
     views = tiny_adapter().views()
     network = lora.create_network(1.0, 4, 1.0, views.vae, views.text_encoders_as_kohya(), views.unet)
     check_network(network, "networks.lora")
-    again, _ = lora.create_network_from_weights(
-        1.0, None, views.vae, views.text_encoders_as_kohya(), views.unet, weights_sd={}
-    )
-    check_network(again, "networks.lora")
 
 
 @pytest.mark.parametrize(
@@ -117,12 +64,27 @@ def test_our_lora_satisfies_it():
         ("network.lora", "there is no such module. Did you mean networks.lora?"),
         ("networks/lora", "there is no such module. Did you mean networks.lora?"),
         ("networks.lora.py", "there is no such module. Did you mean networks.lora?"),
-        ("nothing.of.the.kind", "there is no such module. Ours: networks.lora"),
-        ("nothing_of_the_kind", "there is no such module. Ours: networks.lora"),
+        ("networks.lokkr", "there is no such module. Did you mean networks.lokr?"),
     ],
 )
 def test_modules_that_do_not_exist(path, expected):
     assert refusal(path) == expected
+
+
+@pytest.mark.parametrize("path", ["nothing.of.the.kind", "nothing_of_the_kind"])
+def test_all_of_ours_are_named_when_none_is_like_it(path):
+    said, _, ours = refusal(path).partition(" Ours: ")
+    assert said == "there is no such module."
+    assert ours.split(", ") == [
+        "networks.boft", "networks.dora", "networks.dylora", "networks.full", "networks.glora", "networks.ia3",
+        "networks.locon", "networks.loha", "networks.lokr", "networks.lora", "networks.lora_fa", "networks.oft",
+    ]  # fmt: skip
+
+
+def test_the_old_package_of_locon_is_ours():
+    assert resolve_alias("locon.locon_kohya") == "networks.locon"
+    require_module("locon.locon_kohya")
+    assert import_network_module("locon.locon_kohya").__name__ == "networks.locon"
 
 
 @pytest.mark.parametrize(
@@ -180,7 +142,8 @@ def test_a_complete_network_is_accepted():
 
 
 @pytest.mark.parametrize(
-    "names", [["apply_to"], ["save_weights", "merge_to"], ["on_epoch_start", "load_weights"], list(NETWORK_METHODS)]
+    "names",
+    [["apply_to"], ["save_weights", "prepare_grad_etc"], ["on_epoch_start", "load_weights"], list(NETWORK_METHODS)],
 )
 def test_methods_that_a_network_lacks_are_listed(names):
     with pytest.raises(UserError) as caught:
@@ -195,6 +158,8 @@ def test_what_is_no_network_at_all():
     with pytest.raises(UserError, match=r"its network lacks the base class torch\.nn\.Module$"):
         check_network(type("Plain", (), methods)(), "x")
     with pytest.raises(UserError, match=r"lacks the base class torch\.nn\.Module, apply_to, load_weights"):
+        check_network(7, "x")
+    with pytest.raises(UserError, match=r"^--network_module x: it made no network, so that there is nothing to train$"):
         check_network(None, "x")
 
 
@@ -250,3 +215,29 @@ def test_errors_inside_a_module_are_not_hidden(working_directory):
     (working_directory / "broken_network.py").write_text("1 / 0\n", encoding="utf-8")
     with pytest.raises(ZeroDivisionError):
         import_network_module("broken_network")
+
+
+# ---- calls
+
+
+def test_functions_that_do_not_fit_the_contract():
+    module = module_of("def create_network(multiplier, unet): ...")
+    with pytest.raises(
+        UserError, match=r"^--network_module their_network: its create_network does not fit the contract"
+    ):
+        call_module(module, "create_network", 1.0, None, None)
+    module = module_of("def create_network(*arguments, conv_dim=1): ...")
+    with pytest.raises(UserError, match=r"or --network_args: got an unexpected keyword argument 'conv_dmi'$"):
+        call_module(module, "create_network", 1.0, conv_dmi=1)
+
+
+def test_failures_of_packages_are_one_line_with_the_place():
+    module = module_of("def create_network(**k):\n    int(k['conv_dim'])", "a_package.theirs")
+    with pytest.raises(UserError) as caught:
+        call_module(module, "create_network", conv_dim="x")
+    (problem,) = caught.value.problems
+    assert problem.startswith("--network_module a_package.theirs: its create_network failed with ValueError: invalid")
+    assert "a_package.theirs.py, line 2" in problem
+    own = module_of("def create_network():\n    int('x')", "networks.mine")
+    with pytest.raises(ValueError, match="invalid literal"):
+        call_module(own, "create_network")

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import pytest
 
 from library.options.combinations import RULES
-from library.options.model_combinations import NETWORKS_THAT_READ_NO_WEIGHTS
-from networks.arguments import PARSERS
+from library.options.model_combinations import OWN_NETWORKS
+from networks.arguments import MODULES
+from networks.module_lookup import ALIASES
 from tests.options.resolving import COMPLETE, resolve, resolve_complete, write_config
 
 DATA = ("--train_data_dir", "--resolution")
@@ -202,9 +203,42 @@ PROBLEMS = [
         for name in ("fp8_base", "fp8_base_unet")
         for arguments in ("", "--network_args bypass_mode=False")
     ),
+    Case(
+        "--dim_from_weights",
+        "--dim_from_weights needs --network_weights: the file that the ranks and alphas are taken from",
+        "--dim_from_weights --network_weights a.safetensors",
+    ),
+    Case(
+        "--base_weights a.safetensors --base_weights_multiplier 0.5 2",
+        "--base_weights_multiplier 0.5 2: there are more multipliers than --base_weights (1); leave out the rest",
+        "--base_weights a.safetensors b.safetensors --base_weights_multiplier 0.5 2",
+    ),
+    Case(
+        "--base_weights_multiplier 0.5",
+        "--base_weights_multiplier 0.5: there are more multipliers than --base_weights (0); leave out the rest",
+        "--base_weights a.safetensors b.safetensors --base_weights_multiplier 0.5",
+    ),
 ]  # fmt: skip
 
 NOTICES = [
+    *(
+        Case(
+            f"--dim_from_weights --network_weights a.safetensors --network_{size} 4",
+            f"--network_{size} has no effect with --dim_from_weights: each layer has the file's rank and alpha",
+            f"--network_{size} 4",
+        )
+        for size in ("dim", "alpha")
+    ),
+    Case(
+        "--network_weights a.safetensors --network_alpha 4",
+        "--network_alpha has no effect on layers that --network_weights holds: the file's alpha counts",
+        "--network_weights a.safetensors --network_alpha 4 --network_module lycoris.kohya",
+    ),
+    Case(
+        "--base_weights a.pt b.pt --base_weights_multiplier 0.5 0",
+        "--base_weights 'b.pt' has no effect, since its --base_weights_multiplier is 0",
+        "--base_weights a.pt b.pt --base_weights_multiplier 0.5 1",
+    ),
     Case(
         "--in_json m.json --reg_data_dir reg",
         "--reg_data_dir has no effect with --in_json: metadata files list no regularisation images",
@@ -499,7 +533,7 @@ def test_notice(case):
 
 
 def test_every_rule_is_among_the_cases():
-    assert len(RULES) == 19
+    assert len(RULES) == 21
     triggered = set()
     for case in (*PROBLEMS, *NOTICES):
         resolved = resolve_complete(*case.words.split(), without=case.without)
@@ -601,5 +635,6 @@ def test_notices_of_one_rule_come_in_alphabetical_order():
     assert [notice.split()[0] for notice in resolved.warnings] == ["--reg_data_dir", "--train_data_dir"]
 
 
-def test_networks_known_to_read_no_weights_are_our_own():
-    assert set(PARSERS) == NETWORKS_THAT_READ_NO_WEIGHTS
+def test_networks_known_to_understand_eight_bits_are_our_own():
+    assert MODULES.keys() | ALIASES.keys() == OWN_NETWORKS
+    assert len(OWN_NETWORKS) == 13

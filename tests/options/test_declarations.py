@@ -43,18 +43,18 @@ OWN_DEFAULTS = {"caption_extension": None}
 """Not given means something of its own here: .caption files, else .txt files."""
 
 PENDING = frozenset({
-    "adaptive_noise_scale", "async_upload", "base_weights", "base_weights_multiplier",
+    "adaptive_noise_scale", "async_upload",
     "ddp_gradient_as_bucket_view",
-    "ddp_static_graph", "ddp_timeout", "debiased_estimation_loss", "deepspeed", "dim_from_weights",
+    "ddp_static_graph", "ddp_timeout", "debiased_estimation_loss", "deepspeed",
     "fp16_master_weights_and_gradients", "fused_backward_pass", "huber_c",
     "huber_scale", "huber_schedule", "huggingface_path_in_repo", "huggingface_repo_id", "huggingface_repo_type",
     "huggingface_repo_visibility", "huggingface_token", "initial_epoch", "initial_step", "ip_noise_gamma",
     "ip_noise_gamma_random_strength", "log_tracker_config", "loss_type", "lr_scheduler_args",
     "lr_scheduler_type", "max_validation_steps", "multires_noise_discount", "multires_noise_iterations",
-    "network_weights", "noise_offset_random_strength", "offload_optimizer_device", "offload_optimizer_nvme_path",
+    "noise_offset_random_strength", "offload_optimizer_device", "offload_optimizer_nvme_path",
     "offload_param_device", "offload_param_nvme_path", "resume",
     "resume_from_huggingface", "save_last_n_epochs_state", "save_last_n_steps_state", "save_state",
-    "save_state_on_train_end", "save_state_to_huggingface", "scale_v_pred_loss_like_noise_pred", "scale_weight_norms",
+    "save_state_on_train_end", "save_state_to_huggingface", "scale_v_pred_loss_like_noise_pred",
     "skip_until_initial_step", "use_lion_optimizer",
     "v_pred_like_loss", "validate_every_n_epochs", "validate_every_n_steps",
     "wandb_api_key", "wandb_run_name", "zero3_init_flag", "zero3_save_16bit_model", "zero_stage",

@@ -121,7 +121,7 @@ def document(tmp_path, monkeypatch):
     path = tmp_path / "docs ä" / "options.md"
     path.parent.mkdir()
     monkeypatch.setattr(generate_docs, "ROOT", tmp_path)
-    monkeypatch.setattr(generate_docs, "DOCUMENT", path)
+    monkeypatch.setattr(generate_docs, "DOCUMENTS", {path: options_document})
     return path
 
 

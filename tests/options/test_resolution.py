@@ -79,11 +79,11 @@ def test_the_last_of_two_equal_options_wins():
 
 
 def test_a_refused_value_in_the_file_does_not_matter_when_the_command_line_overrides_it(tmp_path):
-    text = 'network_dim = "many"\nscale_weight_norms = 2'
-    resolved = from_file(tmp_path, text, "--network_dim", "8", "--scale_weight_norms", "1")
-    # scale_weight_norms is refused wherever it comes from, and named by the place that counts.
+    text = 'network_dim = "many"\nadaptive_noise_scale = 2'
+    resolved = from_file(tmp_path, text, "--network_dim", "8", "--adaptive_noise_scale", "1")
+    # adaptive_noise_scale is refused wherever it comes from, and named by the place that counts.
     assert resolved.problems == (
-        "--scale_weight_norms: not available in this version yet (weight norm scaling); leave it out",
+        "--adaptive_noise_scale: not available in this version yet (the remaining training objectives); leave it out",
     )
     assert resolved.settings.network.network_dim == 8
 
@@ -387,7 +387,7 @@ def test_unknown_keys_in_a_file(tmp_path, text, problem):
 
 
 def test_every_problem_is_reported_in_one_run(tmp_path):
-    text = 'nettwork_dim = 4\nnetwork_alpha = "1"\nscale_weight_norms = 1.0\nlearning_rate = -1\n'
+    text = 'nettwork_dim = 4\nnetwork_alpha = "1"\nadaptive_noise_scale = 1.0\nlearning_rate = -1\n'
     resolved = from_file(
         tmp_path, text, "--learning_rate", "x", "--seed", "--stray=1", "word", "--lr_warmup_steps", "5",
         "--deepspeed", without=("--network_module",),
@@ -398,7 +398,8 @@ def test_every_problem_is_reported_in_one_run(tmp_path):
         "--stray: there is no such option.",
         f"{file}: nettwork_dim: there is no such option. Did you mean network_dim?",
         f'{file}: network_alpha "1": must be a number',
-        f"{file}: scale_weight_norms: not available in this version yet (weight norm scaling); leave it out",
+        f"{file}: adaptive_noise_scale: not available in this version yet (the remaining training objectives); "
+        "leave it out",
         "--learning_rate x: must be a number",
         "--deepspeed: not available in this version yet (DeepSpeed); leave it out",
         "--network_module is missing: name what to train, usually --network_module networks.lora",

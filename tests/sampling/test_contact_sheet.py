@@ -9,6 +9,7 @@ from PIL import Image
 
 from library.errors import UserError
 from library.sampling.contact_sheet import (
+    columns_of_moments,
     describe_left_out,
     draw_contact_sheet,
     find_previews,
@@ -37,7 +38,7 @@ def test_contact_sheet(tmp_path):
     moments = moments_in_order(previews)
     assert moments == ["000000", "e000001", "e000002"]
     assert [preview.heading for preview in previews[::2]] == ["before", "epoch 1", "epoch 2"]
-    sheet = draw_contact_sheet(previews, {0: "a prompt, " * 50}, moments)
+    sheet = draw_contact_sheet(columns_of_moments(previews, moments), {0: "a prompt, " * 50})
     assert sheet.width >= 3 * 96
     assert sheet.height >= 2 * 64
     colours = {colour for _, colour in sheet.getcolors(100_000)}

@@ -190,7 +190,7 @@ def test_bucket_steps_that_the_model_cannot_use(capsys, arguments):
     [
         ("--network_module", "networks.lorra", "Did you mean networks.lora?"),
         ("--network_module", "json", "it is no network module, since it lacks create_network"),
-        ("--network_args", "conv_dim=4", "not available in this version yet"),
+        ("--network_args", "conv_dim=x", "conv_dim=x: must be a whole number"),
         ("--network_args", "droput=0.1", "Did you mean dropout?"),
         ("--optimizer_type", "AdamV", "Did you mean AdamW?"),
         ("--optimizer_args", "wd=1", "AdamW has no such argument"),
@@ -211,7 +211,7 @@ def test_other_values(capsys, arguments, option, value, message):
     [
         ("--network_module", "networks.lorra", "Did you mean networks.lora?"),
         ("--network_module", "no_such_package.kohya", "there is no such module"),
-        ("--network_args", "conv_dim=4", "not available in this version yet"),
+        ("--network_args", "conv_dim=x", "conv_dim=x: must be a whole number"),
         ("--learning_rate", "0", "nothing would be trained"),
     ],
 )
@@ -245,13 +245,13 @@ def test_everything_wrong_is_reported_at_once(capsys, arguments, tmp_path):
         "--train_data_dir": str(tmp_path / "gone"),
         "--network_dim": "-1",
         "--optimizer_type": "AdamV",
-        "--scale_weight_norms": "1",
-        "--network_args": "conv_dim=4",
+        "--adaptive_noise_scale": "1",
+        "--network_args": "conv_dim=x",
         "--shufle_caption": None,
     }
     refuse(
         capsys, arguments, "7 problems were found", "gone.safetensors", "--train_data_dir", "--network_dim -1",
-        "--optimizer_type AdamV", "--scale_weight_norms", "Did you mean --shuffle_caption?", "conv_dim=4",
+        "--optimizer_type AdamV", "--adaptive_noise_scale", "Did you mean --shuffle_caption?", "conv_dim=x",
     )  # fmt: skip
 
 

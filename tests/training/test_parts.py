@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,7 +17,7 @@ from library.training.loss_record import LossRecord
 from library.training.optimization import OptimizerStep, accumulation_windows
 from library.training.save_schedule import SaveSchedule
 from library.training.saving import NetworkSaver
-from networks.weights_file import NonFiniteWeightsError
+from networks.files.weights_file import NonFiniteWeightsError
 
 
 def test_losses_arrive_in_order_with_their_rates():
@@ -121,17 +122,22 @@ class FakeNetwork:
     saved: list = field(default_factory=list)
     error: Exception | None = None
 
+    def named_parameters(self):
+        return []
+
     def save_weights(self, file, dtype, metadata):
         if self.error:
             raise self.error
-        self.saved.append((file.rsplit("/", 1)[-1], dtype, dict(metadata)))
-        open(file, "w").close()
+        # files are written beside their final place, as .NAME.….partial.EXTENSION
+        name = file.rsplit("/", 1)[-1].removeprefix(".")
+        self.saved.append((name.split(".safetensors.")[0] + ".safetensors", dtype, dict(metadata)))
+        Path(file).write_bytes(b"weights")
 
 
 def saver_of(folder, network, num_epochs=6, **options):
     metadata = SimpleNamespace(metadata=lambda step, epoch: {"step": str(step), "epoch": str(epoch)})
     schedule = SaveSchedule(SavingOptions(output_name="n", **options), num_epochs)
-    return NetworkSaver(network, schedule, folder, metadata)
+    return NetworkSaver(network, schedule, folder, metadata, check=lambda path: None)
 
 
 def run_of(saver, epochs=6, steps_per_epoch=2):
@@ -198,6 +204,7 @@ def test_the_final_file_is_rescued_when_its_place_is_full(tmp_path, monkeypatch)
                 raise FULL_DISK
             super().save_weights(file, dtype, metadata)
 
+    (tmp_path / "out").mkdir()
     (tmp_path / "rescue").mkdir()
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "rescue"))
     with pytest.raises(UserError, match=r"out/n\.safetensors' cannot be saved: No space.*it is in '.*rescue/n\."):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from library.models.checkpoints.original_layout import LAYERS_PER_BLOCK
+from library.unet_names import LAYERS_PER_BLOCK
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Tensor name -> shape. Names are the original ones, without the prefix of the model's part."""

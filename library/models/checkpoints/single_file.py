@@ -18,6 +18,7 @@ from library.models.clip_tokenizer import CaptionTokenizer, standard_clip_tokeni
 from library.models.family_forms import FamilyForm, TextEncoderForm
 from library.models.model_parts import ModelParts, ModelRequest
 from library.models.model_source import MODEL_OPTION
+from library.unet_names import unet_modules
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def _tokenizers(request: ModelRequest, form: FamilyForm) -> tuple[CaptionTokeniz
 def _build_unet(weights: dict[str, torch.Tensor], heads: int | None) -> UNet2DConditionModel:
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     configuration = architecture.unet_configuration(shapes, heads)
-    modules = original_layout.unet_modules(architecture.attention_levels(shapes))
+    modules = unet_modules(architecture.attention_levels(shapes))
     renamed, unknown = original_layout.rename(weights, modules)
     if unknown:
         logger.warning(

@@ -5,8 +5,6 @@ from typing import ClassVar
 from library.options.declaration import OptionGroup, option
 from library.options.option_types import KeyValues, NumberList, TextList
 
-NETWORK_FILES = "starting from existing network files"
-
 
 class NetworkOptions(OptionGroup):
     title: ClassVar[str] = "Network"
@@ -20,14 +18,15 @@ class NetworkOptions(OptionGroup):
     )
     network_train_unet_only: bool = option(False, help="Train the U-Net's part of the network only.")
     network_train_text_encoder_only: bool = option(False, help="Train the text encoder's part of the network only.")
-    network_weights: str | None = option(help="Network file to start from.", pending=NETWORK_FILES)
-    dim_from_weights: bool = option(False, help="Take the ranks from --network_weights.", pending=NETWORK_FILES)
+    network_weights: str | None = option(help="Network file to start from; its own alphas count.")
+    dim_from_weights: bool = option(False, help="Take each layer's kind, rank and alpha from --network_weights.")
     base_weights: TextList | None = option(
-        help="Network files merged into the base model before training.", pending=NETWORK_FILES
+        help="Network files of any kind, merged into the base model before training."
     )
     base_weights_multiplier: NumberList | None = option(
-        help="Strength of each of --base_weights; 1 where none is given.", pending=NETWORK_FILES
+        help="Strength of each of --base_weights; 1 where none is given."
     )
     scale_weight_norms: float | None = option(
-        gt=0, help="Scale down weight changes whose norm exceeds this.", pending="weight norm scaling"
+        gt=0,
+        help="Scale down weight changes whose Frobenius norm exceeds this, layer by layer after each step; usually 1.",
     )

@@ -1,0 +1,66 @@
+"""From the texts of --network_args to the arguments of a kind."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from library.errors import UserError
+from library.options.suggestions import suggest
+from networks.arguments.combinations import contradictions
+from networks.arguments.declaration import declared_arguments
+from networks.arguments.kinds import MODULES, NetworkArguments
+from networks.targeting.presets import find_preset
+
+Arguments = Mapping[str, Any]
+"""Name -> value; texts, as the user wrote them, or what Python programs give instead. None and "None" = not given."""
+
+
+def parse_arguments(module: str, arguments: Arguments) -> NetworkArguments:
+    """
+    Args:
+        module: one of MODULES.
+
+    Raises:
+        UserError: arguments are unknown, have impossible values or contradict each other; with every problem.
+    """
+    model = MODULES[module]
+    declared = declared_arguments(model)
+    values: dict[str, Any] = {}
+    problems = []
+    for written, value in arguments.items():
+        name = model.OLDER_NAMES.get(written) or model.OPPOSITE_NAMES.get(written) or written
+        shown = f"--network_args {written}={value}"
+        if name not in declared:
+            problems.append(f"{shown}: {_unknown(module, written)}")
+        elif name in values:
+            problems.append(f"{shown}: is the same as {name}, which is given as well")
+        elif value is not None and value != "None":
+            try:
+                parsed = declared[name].parse(_as_text(value))
+            except ValueError as error:
+                problems.append(f"{shown}: {error}")
+            else:
+                values[name] = not parsed if written in model.OPPOSITE_NAMES else parsed
+    parsed_arguments = model(**values)
+    problems += contradictions(module, parsed_arguments)
+    try:
+        find_preset(parsed_arguments.preset)
+    except UserError as error:
+        problems += error.problems
+    if problems:
+        raise UserError(problems)
+    return parsed_arguments
+
+
+def _unknown(module: str, name: str) -> str:
+    suggestion = suggest(name, declared_arguments(MODULES[module]))
+    if not suggestion:
+        others = [other for other, model in MODULES.items() if name in declared_arguments(model)]
+        suggestion = f" {others[0]} has it" if others else ""
+    return f"{module} has no such argument.{suggestion}"
+
+
+def _as_text(value: Any) -> str:
+    """What a program gave, as a user would have written it."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return repr(list(value)) if any(isinstance(part, str) for part in value) else ",".join(map(str, value))
+    return str(value)

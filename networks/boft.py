@@ -1,0 +1,7 @@
+"""--network_module networks.boft: BOFT: the outputs of layers are rotated by products of sparse rotations."""
+
+from networks.network.creation import NetworkModule
+
+_MODULE = NetworkModule(__name__)
+create_network = _MODULE.create_network
+create_network_from_weights = _MODULE.create_network_from_weights

@@ -1,0 +1,1 @@
+"""Network files: reading and writing, the names of other programs, and forms that those read."""

@@ -1,0 +1,1 @@
+"""The kinds of networks: one file each, with the one definition of the weight change."""

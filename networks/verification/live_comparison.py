@@ -1,0 +1,97 @@
+"""Does a file do to the model what the network in memory does?
+
+Each layer that the network changes is fed random input, and its output is compared with that of the layer's weight
+merged with what the file holds. The file is read by our own kinds, so that modules of third parties are checked by
+somebody else's arithmetic.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from networks.kinds.catalogue import recognise, tensors_by_layer
+from networks.layers.adapted_layer import AdaptedLayer
+from networks.targeting.targets import Target
+
+TOLERANCE = 0.05
+"""How far a layer's change may be from the file's, relative to it: half precision costs up to 0.01."""
+
+_ROWS = 64
+"""Inputs per linear layer."""
+_SIDE = 8
+"""Convolutions get a picture of so many cells each way."""
+_ROUNDING_STEPS = 8
+"""How many units in the last place of the output do not count as a difference."""
+_ROUNDING_STEPS_OF_MEAN = 3
+"""The same for means over the output, in which roundings cancel each other: six standard deviations or so."""
+
+
+@dataclass(frozen=True)
+class LayerComparison:
+    name: str
+    error: float
+    """of the change in memory, relative to the size of the file's change"""
+    change: float
+    """size of the file's change, relative to the layer's output"""
+
+
+@torch.no_grad()
+def compare_with_live(weights: Mapping[str, torch.Tensor], targets: Iterable[Target]) -> Iterator[LayerComparison]:
+    """
+    Args:
+        weights: what the file holds.
+        targets: the layers of the model, to which the network is applied. The network must not be in training mode.
+    """
+    in_file = tensors_by_layer(weights)
+    for target in targets:
+        kind = recognise(in_file.get(target.name, {}))
+        if kind is not None:
+            device = next(target.layer.parameters()).device
+            adapted = kind.from_tensors(target.name, target.layer, in_file[target.name]).to(device)
+            yield _compare(target, adapted)
+
+
+def _compare(target: Target, adapted: AdaptedLayer) -> LayerComparison:
+    x = _random_input(target.layer)
+    live = target.layer(x)
+    base = adapted.reference_output(x.float(), strength=0.0)
+    expected = adapted.reference_output(x.float(), strength=1.0)
+    rounding = _ROUNDING_STEPS * torch.finfo(live.dtype).eps * expected.norm()
+    change = expected - base
+    error = _error(live.float() - expected, change, torch.finfo(live.dtype).eps * expected.norm())
+    return LayerComparison(target.name, error.item(), (change.norm() / base.norm()).item())
+
+
+def _error(difference: torch.Tensor, change: torch.Tensor, rounding: torch.Tensor) -> torch.Tensor:
+    """The size of a difference between two outputs relative to a change, as far as rounding does not explain it.
+
+    In half precision, rounding may be larger than the whole change. What is wrong with the change's strength shows
+    all the same, along the change, where the roundings of all numbers cancel each other.
+
+    Args:
+        rounding: norm of a unit in the last place of each number.
+    """
+    size = change.norm()
+    excess = (difference.norm() - _ROUNDING_STEPS * rounding).clamp(min=0)
+    along = (difference * change).sum().abs() / size
+    excess_along = (along - _ROUNDING_STEPS_OF_MEAN * rounding / change.numel() ** 0.5).clamp(min=0)
+    largest = torch.maximum(excess, torch.where(size == 0, torch.zeros_like(along), excess_along))
+    return torch.where(largest == 0, torch.zeros_like(largest), largest / size)  # NaN remains
+
+
+def _random_input(layer: nn.Module) -> torch.Tensor:
+    """Standard normal numbers in the layer's shape, precision and place, the same each time."""
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(layer, nn.Conv2d):
+        shape: tuple[int, ...] = (1, layer.in_channels, _SIDE, _SIDE)
+    elif isinstance(layer, nn.GroupNorm):
+        shape = (1, layer.num_channels, _SIDE, _SIDE)
+    elif isinstance(layer, nn.LayerNorm):
+        shape = (_ROWS, *layer.normalized_shape)
+    else:
+        shape = (_ROWS, layer.in_features)
+    parameter = next(layer.parameters())
+    dtype = parameter.dtype if parameter.dtype.itemsize > 1 else torch.float32  # of eight-bit layers: any
+    return torch.randn(shape, generator=generator).to(parameter.device, dtype)

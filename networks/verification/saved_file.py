@@ -1,0 +1,81 @@
+"""The check of a file that was just saved, against the network in memory that it was saved from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from library.wording import counted
+from networks.files.key_dialects import to_own_names
+from networks.files.weights_file import read_network_file
+from networks.kinds.catalogue import recognise, tensors_by_layer
+from networks.targeting.targets import find_all
+from networks.verification.live_comparison import TOLERANCE, LayerComparison, compare_with_live
+
+
+@dataclass(frozen=True)
+class Verification:
+    compared: Sequence[LayerComparison]
+    unknown: Sequence[str]
+    """layers of the file whose kind is not known here"""
+    unmatched: Sequence[str]
+    """layers of the file that the model does not have"""
+    missing: Sequence[str]
+    """layers that a network changes and the file does not hold"""
+
+    @property
+    def differing(self) -> list[LayerComparison]:
+        return [layer for layer in self.compared if not layer.error <= TOLERANCE]
+
+    def problems(self) -> list[str]:
+        """What is wrong with the file, in words."""
+        found = []
+        if self.differing:
+            worst = max(self.differing, key=lambda layer: layer.error)
+            found.append(
+                f"{len(self.differing)} of {counted(len(self.compared), 'layer')} do not compute what was trained; "
+                f"worst: {worst.name}, off by {worst.error:.0%} of its change"
+            )
+        if self.missing:
+            found.append(f"{counted(len(self.missing), 'layer')} of the network missing, such as {self.missing[0]}")
+        if self.unmatched:
+            found.append(
+                f"{counted(len(self.unmatched), 'layer')} that the model does not have, such as {self.unmatched[0]}"
+            )
+        if self.unknown:
+            found.append(
+                f"{counted(len(self.unknown), 'layer')} of a kind that cannot be checked, such as {self.unknown[0]}"
+            )
+        return found
+
+    def __str__(self) -> str:
+        largest = max((layer.error for layer in self.compared), default=0.0)
+        layers = counted(len(self.compared), "layer")
+        return f"{layers} compute what was trained (to {max(largest, 0.0001):.2%} of a change)"
+
+
+def verify_saved_file(file: Path, text_encoder: nn.Module | list[nn.Module] | None, unet: nn.Module) -> Verification:
+    """Reads the file again and compares it with what the model computes now, layer by layer.
+
+    Args:
+        text_encoder, unet: views, with the network applied, and not in training mode.
+
+    Raises:
+        UserError: the file cannot be read.
+    """
+    everything = {target.name: target for target in find_all(text_encoder, unet)}
+    weights, _ = to_own_names(read_network_file(file), everything)
+    in_file = tensors_by_layer(weights)
+    unknown = [name for name, tensors in in_file.items() if recognise(tensors) is None]
+    return Verification(
+        compared=list(compare_with_live(weights, everything.values())),
+        unknown=unknown,
+        unmatched=[name for name in in_file if name not in everything and name not in unknown],
+        missing=[name for name, target in everything.items() if name not in in_file and _is_changed(target.layer)],
+    )
+
+
+def _is_changed(layer: nn.Module) -> bool:
+    """Whether a network is hooked into a layer: its forward is that of something else."""
+    return getattr(vars(layer).get("forward"), "__self__", layer) is not layer

@@ -1,0 +1,302 @@
+"""LyCORIS, unmodified, through the view of the model: its layers, kinds, files and arguments."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lycoris import kohya
+from safetensors.torch import load_file
+
+from library.errors import UserError
+from library.models.family import SD1, SD2, SDXL
+from library.options.groups import NetworkOptions, OptimizerOptions
+from library.training.network_saving import save_network
+from library.training.network_setup import build_network
+from networks.contract import check_network, import_network_module
+from networks.lycoris_notices import lycoris_notices
+from networks.module_lookup import explain_missing_module, require_module
+from networks.unread_arguments import unread_arguments
+from tests.models.full_size import full_size_views
+from tests.models.tiny_families import tiny_adapter_of
+
+TABLES = Path(__file__).resolve().parents[1] / "models"
+SD15_LISTS, SDXL_LISTS = (
+    {name: set(names) for name, names in json.loads((TABLES / file).read_text(encoding="utf-8")).items()}
+    for file in ("module_lists_sd15.json", "module_lists_sdxl.json")
+)
+
+IN_3X3 = (
+    "_conv1",
+    "_conv2",
+    "_conv_in",
+    "_conv_out",
+    "samplers_0_conv",
+    "_in_layers_2",
+    "_out_layers_3",
+    "_op",
+    "_conv",
+)
+TEXT_LAYERS = ("mlp_fc1", "mlp_fc2", *(f"self_attn_{part}_proj" for part in ("k", "out", "q", "v")))
+
+
+def without_3x3(names: set[str]) -> set[str]:
+    return {name for name in names if not name.endswith(IN_3X3)}
+
+
+def of_unet(names: set[str]) -> set[str]:
+    return {name for name in names if name.startswith("lora_unet_")}
+
+
+SDXL_TEXT = SDXL_LISTS["text_encoders"]
+SD2_TEXT = {f"lora_te_text_model_encoder_layers_{block}_{layer}" for block in range(23) for layer in TEXT_LAYERS}
+
+LAYERS = [
+    ("sd15", "full", 354, SD15_LISTS["full"]),
+    ("sd15", "full-lin", 302, without_3x3(SD15_LISTS["full"])),
+    ("sd15", "attn-mlp", 264, SD15_LISTS["lora"]),
+    ("sd15", "attn-only", 176, SD15_LISTS["attention"]),
+    ("sd15", "unet-only", 282, of_unet(SD15_LISTS["full"])),
+    ("sd15", "unet-transformer-only", 192, of_unet(SD15_LISTS["lora"])),
+    ("sd15", "unet-convblock-only", 88, SD15_LISTS["convolution_preset"]),
+    ("sd21", "full", 420, of_unet(SD15_LISTS["full"]) | SD2_TEXT),
+    ("sd21", "full-lin", 368, without_3x3(of_unet(SD15_LISTS["full"])) | SD2_TEXT),
+    ("sd21", "attn-only", 220, of_unet(SD15_LISTS["attention"]) | {name for name in SD2_TEXT if "_attn_" in name}),
+    ("sd21", "unet-only", 282, of_unet(SD15_LISTS["full"])),
+    ("sd21", "unet-transformer-only", 192, of_unet(SD15_LISTS["lora"])),
+    ("sd21", "attn-mlp", 330, of_unet(SD15_LISTS["lora"]) | SD2_TEXT),
+    ("sd21", "unet-convblock-only", 88, SD15_LISTS["convolution_preset"]),
+    ("sdxl", "full", 1052, SDXL_LISTS["full"] | SDXL_TEXT),
+    ("sdxl", "full-lin", 1014, without_3x3(SDXL_LISTS["full"]) | SDXL_TEXT),
+    ("sdxl", "attn-mlp", 986, SDXL_LISTS["lora"] | SDXL_TEXT),
+    ("sdxl", "attn-only", 736, SDXL_LISTS["attention"] | SDXL_LISTS["text_attention"]),
+    ("sdxl", "unet-only", 788, SDXL_LISTS["full"]),
+    ("sdxl", "unet-transformer-only", 722, SDXL_LISTS["lora"]),
+    ("sdxl", "unet-convblock-only", 66, SDXL_LISTS["convolution_preset"]),
+]
+
+
+@pytest.mark.parametrize(("family", "preset", "size", "expected"), LAYERS, ids=lambda value: str(value)[:30])
+def test_layers_of_full_size_models(family, preset, size, expected):
+    views = full_size_views(family)
+    module = import_network_module("lycoris.kohya")
+    encoders = views.text_encoders_as_kohya()
+    network = module.create_network(1.0, 1, 1.0, views.vae, encoders, views.unet, preset=preset, dropout=None)
+    check_network(network, "lycoris.kohya")
+    names = [layer.lora_name for layer in network.loras]
+    assert len(names) == size
+    assert set(names) == expected
+
+
+# ---- training
+
+
+LORA = {"lora_down.weight", "lora_up.weight", "alpha"}
+LOHA = {"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "alpha"}
+LOKR = {"lokr_w1", "lokr_w2", "lokr_w2_a", "lokr_w2_b", "alpha"}
+OFT = {"oft_blocks", "alpha"}
+ALGOS = {
+    "lora": ([], LORA),
+    "locon": (["algo=locon", "conv_dim=2", "conv_alpha=1"], LORA),
+    "tucker": (["use_tucker=True", "use_scalar=True"], LORA | {"lora_mid.weight"}),
+    "loha": (["algo=loha"], LOHA),
+    "lokr": (["algo=lokr", "factor=4"], LOKR),
+    "lokr full": (["algo=lokr", "factor=4", "full_matrix=True"], {"lokr_w1", "lokr_w2", "alpha"}),
+    "dora": (["dora_wd=True"], LORA | {"dora_scale"}),
+    "dora on inputs": (["dora_wd=True", "wd_on_output=False"], LORA | {"dora_scale"}),
+    "dora of loha": (["algo=loha", "dora_wd=True", "wd_on_output=False"], LOHA | {"dora_scale"}),
+    "dora of lokr": (["algo=lokr", "factor=4", "dora_wd=True"], LOKR | {"dora_scale"}),
+    "oft": (["algo=diag-oft"], OFT),
+    "boft": (["algo=boft", "constraint=0.1"], OFT),
+    "ia3": (["algo=ia3"], {"weight", "on_input"}),
+    "full": (["algo=full"], {"diff", "diff_b"}),
+    "glora": (["algo=glora"], {"a1.weight", "a2.weight", "b1.weight", "b2.weight", "alpha"}),
+    "norms": (["train_norm=True"], LORA | {"w_norm", "b_norm"}),
+    "bypass": (["bypass_mode=True", "rs_lora=True"], LORA),
+}
+SIZES = {SD1: (12, 281), SD2: (12, 281), SDXL: (24, 257)}
+"""Of tiny models with preset=full: layers of the text encoders, and of the U-Net without norms."""
+
+
+def build(family, arguments, **options):
+    model = tiny_adapter_of(family)
+    given = NetworkOptions(
+        network_module="lycoris.kohya", network_dim=4, network_args=("preset=full", *arguments), **options
+    )
+    rates = OptimizerOptions(learning_rate=1e-3)
+    return model, build_network(import_network_module("lycoris.kohya"), model, given, rates, {}, 1, False)
+
+
+def prediction(model) -> torch.Tensor:
+    text = model.encode_text(model.tokenize(["a cat"]))
+    sizes = torch.tensor([[64.0, 64.0, 0.0, 0.0, 64.0, 64.0]])
+    return model.predict(torch.linspace(-2, 2, 256).view(1, 4, 8, 8), torch.tensor([300]), text, sizes)
+
+
+@pytest.mark.parametrize(
+    ("family", "algo"),
+    [(SDXL, algo) for algo in ALGOS] + [(family, algo) for family in (SD1, SD2) for algo in ("lora", "dora", "full")],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_every_algorithm_is_trained_saved_and_loaded(family, algo, tmp_path):
+    arguments, suffixes = ALGOS[algo]
+    base = prediction(tiny_adapter_of(family)).detach()
+    model, trainable = build(family, arguments)
+    in_text, in_unet = SIZES[family]
+    assert len(trainable.network.text_encoder_loras) == in_text
+    assert len(trainable.network.unet_loras) >= in_unet
+    torch.testing.assert_close(prediction(model), base, rtol=0, atol=1e-5)
+
+    optimizer = torch.optim.AdamW(trainable.groups)
+    assert [group["lr"] for group in optimizer.param_groups] == [1e-3] * len(trainable.groups)
+    trainable.before_epoch()
+    for _ in range(2):
+        trainable.before_batch()
+        (prediction(model) - 1).square().mean().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    trained = prediction(model).detach()
+    assert (trained - base).abs().max() > 1e-3
+
+    limit = 1e-5 if "use_scalar=True" in arguments else 1e-2  # a scalar that starts at 0 has not come far yet
+    scaled, mean, largest = trainable.network.apply_max_norm_regularization(limit, torch.device("cpu"))
+    if algo in ("ia3", "full", "glora"):  # which LyCORIS does not limit
+        assert (scaled, mean, largest) == (0, 0, 0)
+    else:
+        assert scaled > 0
+        assert mean <= largest <= limit * 1.01
+    trained = prediction(model).detach()
+
+    file = tmp_path / "trained ü.safetensors"
+    save_network(trainable.network, file, None, {"ss_x": "1"})
+    weights = load_file(file)
+    assert {name.partition(".")[2] for name in weights} == suffixes
+    prefixes = {"lora_unet", "lora_te1", "lora_te2"} if family is SDXL else {"lora_unet", "lora_te"}
+    assert {"_".join(name.split("_")[:2]) for name in weights} == prefixes
+    again, _ = build(family, arguments, network_weights=str(file))
+    torch.testing.assert_close(prediction(again), trained, rtol=0, atol=1e-4)
+
+
+def test_a_rate_of_zero_freezes_a_part():
+    model = tiny_adapter_of(SDXL)
+    options = NetworkOptions(network_module="lycoris.kohya", network_dim=2)
+    rates = OptimizerOptions(learning_rate=1e-3, text_encoder_lr=(0.0,))
+    trainable = build_network(kohya, model, options, rates, {}, 1, False)
+    assert trainable.descriptions == ["unet"]
+    still = {name for name, value in trainable.network.named_parameters() if not value.requires_grad}
+    assert len(still) == 2 * 24
+    assert all(name.startswith(("lora_te1_", "lora_te2_")) for name in still)
+
+
+def test_parts_that_are_left_out():
+    _, trainable = build(SDXL, [], network_train_unet_only=True)
+    assert (len(trainable.network.text_encoder_loras), len(trainable.network.unet_loras)) == (0, 257)
+
+
+def test_a_preset_that_finds_nothing():
+    with pytest.raises(UserError, match="nothing would be trained"):
+        build(SDXL, ["algo=ia3", "preset=ia3"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["algo=lorra"], "KeyError: 'lorra'"),
+        (["conv_dim=four"], r"ValueError: invalid literal for int\(\) with base 10: 'four'"),
+        (["preset=no such preset.toml"], "AssertionError"),
+    ],
+)
+def test_what_it_refuses_is_one_line(arguments, reason):
+    with pytest.raises(
+        UserError, match=rf"^--network_module lycoris\.kohya: its create_network failed with {reason} \("
+    ):
+        build(SDXL, arguments)
+
+
+# ---- several runs in one process
+
+
+def test_a_preset_does_not_outlive_its_run(tmp_path):
+    preset = tmp_path / "mine.toml"
+    preset.write_text('exclude_name = ["input_blocks.*"]\nunet_target_module = ["CrossAttention"]\n', encoding="utf-8")
+    _, first = build(SDXL, [f"preset={preset}"])
+    assert not any("input_blocks" in layer.lora_name for layer in first.network.loras)
+    kept = len(first.network.loras)
+    _, second = build(SDXL, [])
+    assert len(second.network.loras) == 24 + 257 > kept
+
+
+# ---- arguments
+
+DOCUMENTED = (
+    "algo", "preset", "conv_dim", "conv_alpha", "dropout", "rank_dropout", "module_dropout", "use_tucker",
+    "use_conv_cp", "use_cp", "disable_conv_cp", "use_scalar", "rank_dropout_scale", "block_size", "train_norm",
+    "constraint", "constrain", "rescaled", "dora_wd", "wd_on_output", "full_matrix", "decompose_both", "factor",
+    "bypass_mode", "rs_lora", "unbalanced_factorization", "loraplus_lr_ratio", "loraplus_unet_lr_ratio",
+    "loraplus_text_encoder_lr_ratio", "train_t5xxl", "train_llm_adapter", "warn_on_unmatched",
+)  # fmt: skip
+
+
+def test_arguments_that_it_knows_raise_no_alarm():
+    assert len(DOCUMENTED) == 32
+    assert unread_arguments(kohya, DOCUMENTED) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("conv_dmi", " Did you mean conv_dim?"),
+        ("use_tuker", " Did you mean use_tucker?"),
+        ("block_alphas", ""),
+        ("block_lr_zero_threshold", ""),
+        ("conv_block_dims", ""),
+    ],
+)
+def test_arguments_that_nothing_reads(name, hint):
+    expected = f"--network_args {name}: lycoris.kohya does not read this argument; it has no effect.{hint}"
+    assert unread_arguments(kohya, ["algo", name]) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "warned"),
+    [
+        ({"dora_wd": "True"}, "dora_wd=True"),
+        ({"dora_wd": "true", "wd_on_output": "True", "algo": "loha"}, "dora_wd=True"),
+        ({"algo": "tlora"}, "algo=tlora"),
+        ({"algo": "lokr", "use_tucker": "True"}, "use_tucker=True"),
+        ({"algo": "LoKr", "decompose_both": "False"}, "decompose_both=False"),
+        ({"preset": "ia3"}, "preset=ia3"),
+    ],
+)
+def test_what_users_should_know(arguments, warned):
+    (notice,) = lycoris_notices("lycoris.kohya", arguments)
+    assert notice.startswith(f"--network_args {warned}: ")
+    assert lycoris_notices("networks.lora", arguments) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"dora_wd": "False"},
+        {"dora_wd": "True", "wd_on_output": "False"},
+        {"algo": "lokr", "use_tucker": "False"},
+        {"algo": "loha", "use_tucker": "True"},
+        {"preset": "full", "dropout": None},
+    ],
+)
+def test_ordinary_arguments_need_no_words(arguments):
+    assert lycoris_notices("lycoris.kohya", arguments) == []
+
+
+NOT_INSTALLED = "--network_module lycoris.kohya: it needs the package lycoris-lora: pip install lycoris-lora"
+
+
+def test_a_missing_package_is_named_as_pip_knows_it(monkeypatch):
+    assert explain_missing_module("lycoris.kohya", "lycoris") == NOT_INSTALLED
+    assert explain_missing_module("my_network", "lycoris").endswith("pip install lycoris-lora")
+    require_module("lycoris.kohya")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError) as caught:
+        require_module("lycoris.kohya")
+    assert caught.value.problems == (NOT_INSTALLED,)
