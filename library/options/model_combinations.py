@@ -73,7 +73,7 @@ def _divides_by_zero(settings: Settings) -> bool:
 def _eight_bit_network(settings: Settings, option: str) -> Iterator[Finding]:
     """Networks that hook into a layer's computation need not know how its weight is kept; others would read it."""
     module = settings.network.network_module
-    bypasses = "bypass_mode=True" in (settings.network.network_args or ())
+    bypasses = "bypass_mode=true" in map(str.lower, settings.network.network_args or ())
     if module is None or module in OWN_NETWORKS or bypasses:
         return
     yield Problem(

@@ -22,7 +22,9 @@ def _parts(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Notice("--unet_lr has no effect with --network_train_text_encoder_only")
     names = [pair.split("=", 1)[0] for pair in network.network_args or ()]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield Problem(f"--network_args: {name} is given twice")
+        yield Problem(f"--network_args: {name} is given twice; leave one out")
+    if "dropout" in names and "network_dropout" in given:
+        yield Notice("--network_dropout has no effect, since --network_args has a dropout of its own")
     if any(rate < 0 for rate in rates.text_encoder_lr or ()):
         yield Problem("--text_encoder_lr: must be at least 0")
 

@@ -25,15 +25,17 @@ def parse_arguments(module: str, arguments: Arguments) -> NetworkArguments:
     model = MODULES[module]
     declared = declared_arguments(model)
     values: dict[str, Any] = {}
+    names_given: dict[str, str] = {}
     problems = []
     for written, value in arguments.items():
-        name = model.OLDER_NAMES.get(written) or model.OPPOSITE_NAMES.get(written) or written
+        name = _present_name(model, written)
         shown = f"--network_args {written}={value}"
         if name not in declared:
             problems.append(f"{shown}: {_unknown(module, written)}")
-        elif name in values:
-            problems.append(f"{shown}: is the same as {name}, which is given as well")
+        elif name in names_given:
+            problems.append(f"{shown}: has the same meaning as {names_given[name]}; give one of them")
         elif value is not None and value != "None":
+            names_given[name] = written
             try:
                 parsed = declared[name].parse(_as_text(value))
             except ValueError as error:
@@ -51,11 +53,13 @@ def parse_arguments(module: str, arguments: Arguments) -> NetworkArguments:
     return parsed_arguments
 
 
+def _present_name(model: type[NetworkArguments], written: str) -> str:
+    return model.OLDER_NAMES.get(written) or model.OPPOSITE_NAMES.get(written) or written
+
+
 def _unknown(module: str, name: str) -> str:
-    suggestion = suggest(name, declared_arguments(MODULES[module]))
-    if not suggestion:
-        others = [other for other, model in MODULES.items() if name in declared_arguments(model)]
-        suggestion = f" {others[0]} has it" if others else ""
+    others = [other for other, model in MODULES.items() if name in {**declared_arguments(model), **model.OLDER_NAMES}]
+    suggestion = f" {others[0]} has it" if others else suggest(name, declared_arguments(MODULES[module]))
     return f"{module} has no such argument.{suggestion}"
 
 

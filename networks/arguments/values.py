@@ -122,13 +122,14 @@ def block_weights() -> Parser[BlockCurve | tuple[float, ...]]:
 
 
 def _parse_curve(value: str) -> BlockCurve:
-    name, _, base = value.partition("+")
-    if name.strip() not in CURVES:
+    written, _, base = value.partition("+")
+    name = written.strip().lower()
+    if name not in CURVES:
         raise ValueError(
             f"must be a list of numbers, or one of: {', '.join(CURVES)}, perhaps with a number added, as in "
-            f"cosine+.25.{suggest(name.strip(), CURVES)}"
+            f"cosine+.25.{suggest(name, CURVES)}"
         )
-    return BlockCurve(name.strip(), number(least=0)(base) if "+" in value else 0.0)
+    return BlockCurve(name, number(least=0)(base) if "+" in value else 0.0)
 
 
 def patterns() -> Parser[tuple[str, ...]]:

@@ -23,7 +23,7 @@ def start_uniform(factor: torch.Tensor) -> None:
     nn.init.kaiming_uniform_(factor, a=math.sqrt(5))
 
 
-def orthogonal_factors(down_shape: torch.Size, up_shape: torch.Size, name: str) -> Factors:
+def orthogonal_factors(down_shape: torch.Size, up_shape: torch.Size) -> Factors:
     """Random factors of full size whose product is zero, since they live in orthogonal halves of the rank.
 
     As PEFT's `init_lora_weights="orthogonal"`: the even and odd rows of a random orthogonal (rank, rank) matrix span
@@ -34,7 +34,7 @@ def orthogonal_factors(down_shape: torch.Size, up_shape: torch.Size, name: str) 
     """
     rank = down_shape[0]
     if rank % 2:
-        raise UserError(f"--network_args init=orthogonal: needs an even rank, and {name} has {rank}")
+        raise UserError(f"--network_args init=orthogonal: needs even ranks, and a layer has {rank}")
     directions, _ = torch.linalg.qr(torch.randn(rank, rank, dtype=torch.float64))
     of_down, of_up = directions[0::2], directions[1::2]
     down = 0.1 * of_down.T @ torch.randn(rank // 2, down_shape[1:].numel(), dtype=torch.float64)
@@ -42,7 +42,7 @@ def orthogonal_factors(down_shape: torch.Size, up_shape: torch.Size, name: str) 
     return down.float().view(down_shape), up.float().view(up_shape)
 
 
-def principal_factors(weight: torch.Tensor, rank: int, scale: float, name: str) -> Factors:
+def principal_factors(weight: torch.Tensor, rank: int, scale: float) -> Factors:
     """Factors with  scale * up @ down  the best approximation of the weight: its largest singular vectors
     (PiSSA; Meng et al. 2024, arXiv 2404.02948, equations 2 and 3), from a randomised decomposition.
 
@@ -53,7 +53,7 @@ def principal_factors(weight: torch.Tensor, rank: int, scale: float, name: str) 
     most = min(matrix.shape)
     if rank > most:
         raise UserError(
-            f"--network_args init=pissa: {name} has no more than {most} singular vectors; its rank is {rank}"
+            f"--network_args init=pissa: a layer has no more than {most} singular vectors, but the rank {rank}; lower it"
         )
     left, values, right = torch.svd_lowrank(matrix, min(rank + _EXTRA_VECTORS, most), niter=_POWER_ITERATIONS)
     roots = (values[:rank] / scale).sqrt()

@@ -52,7 +52,7 @@ class LayerNetwork(nn.Module):
             self.unet_loras = []
         for layer in self.layers():
             layer.hook_into_layer()
-            self.add_module(layer.lora_name, layer)
+            self.add_module(layer.lora_name, layer.train(self.training))
         share_inputs(self.layers())
 
     def layers(self) -> list[AdaptedLayer]:

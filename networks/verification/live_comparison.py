@@ -7,6 +7,7 @@ somebody else's arithmetic.
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -56,11 +57,12 @@ def compare_with_live(weights: Mapping[str, torch.Tensor], targets: Iterable[Tar
 def _compare(target: Target, adapted: AdaptedLayer) -> LayerComparison:
     x = _random_input(target.layer)
     live = target.layer(x)
-    base = adapted.reference_output(x.float(), strength=0.0)
-    expected = adapted.reference_output(x.float(), strength=1.0)
-    rounding = _ROUNDING_STEPS * torch.finfo(live.dtype).eps * expected.norm()
+    with torch.autocast(x.device.type, enabled=False):
+        base = adapted.reference_output(x.float(), strength=0.0)
+        expected = adapted.reference_output(x.float(), strength=1.0)
     change = expected - base
-    error = _error(live.float() - expected, change, torch.finfo(live.dtype).eps * expected.norm())
+    rounding = torch.finfo(live.dtype).eps * expected.norm()
+    error = _error(live.float() - expected, change, rounding)
     return LayerComparison(target.name, error.item(), (change.norm() / base.norm()).item())
 
 
@@ -81,7 +83,7 @@ def _error(difference: torch.Tensor, change: torch.Tensor, rounding: torch.Tenso
     return torch.where(largest == 0, torch.zeros_like(largest), largest / size)  # NaN remains
 
 
-def _random_input(layer: nn.Module) -> torch.Tensor:
+def _random_input(layer: Any) -> torch.Tensor:
     """Standard normal numbers in the layer's shape, precision and place, the same each time."""
     generator = torch.Generator().manual_seed(0)
     if isinstance(layer, nn.Conv2d):

@@ -117,15 +117,6 @@ def test_norms_arrive_with_their_step_and_become_numbers():
     assert step_values(second, 3.0, ["unet"]) == {"loss/current": 2.0, "loss/average": 3.0, "lr/unet": 0.1}
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_norms_arrive_from_a_gpu():
-    record = LossRecord(window=2)
-    norms = WeightNorms(torch.tensor(3, device="cuda"), torch.tensor(0.25, device="cuda"), 0.5)
-    record.add(1, torch.tensor(4.0, device="cuda"), (0.1,), norms)
-    (arrived,) = record.ready(wait=True)
-    assert (arrived.value, arrived.norms) == (4.0, WeightNorms(3.0, 0.25, 0.5))
-
-
 def test_networks_that_cannot_limit_their_norms():
     require_norm_limit(LimitedWeight(), "mine")
     with pytest.raises(UserError, match="networks of --network_module mine cannot limit"):

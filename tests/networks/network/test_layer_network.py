@@ -564,3 +564,12 @@ def test_diffusers_loads_the_file_with_the_same_effect(setting, tmp_path, diffus
     network.set_multiplier(0.5)
     for one, two in zip(theirs(), setting.outputs(), strict=True):
         close(one, two, 1e-4)
+
+
+def test_a_network_that_is_not_in_training_mode_applies_layers_that_are_not():
+    unet = tiny_adapter().views().unet
+    network = create_network(1.0, 4, 4, None, None, unet, neuron_dropout=0.5)
+    network.eval()
+    network.apply_to(None, unet, apply_text_encoder=False)
+    assert {layer.training for layer in network.layers()} == {False}
+    assert len(network.layers()) > 10

@@ -5,13 +5,12 @@ import torch
 
 from library.errors import UserError
 from networks.files.weights_file import read_network_file, write_network_file
-from networks.kinds.norm import NormLayer
 from networks.verification.saved_file import Verification, verify_saved_file
 from tests.networks.adapted_model import AdaptedModel
 from tests.networks.network_cases import CASES, NetworkCase
 
 SIZE = 0.1
-PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16}
 
 
 class Saved:
@@ -49,21 +48,26 @@ WAYS_TO_HALF = {
 }
 
 
+FIRST_OF_EACH_MODULE = {case.module: name for name, case in reversed(CASES.items())}
+OF_OTHER_LAYERS = ("lora, norms", "lora, pissa", "dora per output", "loha, decomposed", "oft, rescaled")
+
+
+def test_number_of_cases():
+    assert len(CASES) == 45
+    assert len({*FIRST_OF_EACH_MODULE.values(), *OF_OTHER_LAYERS}) == 17
+
+
 @pytest.mark.parametrize("way", WAYS_TO_HALF.values(), ids=WAYS_TO_HALF)
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_small_changes_in_half_precision(case, way, tmp_path):
-    """A thousandth of the weights, less than the outputs are rounded by: what is right passes, other strengths do
-    not. Norm layers, which have few numbers, are not expected to show it."""
+@pytest.mark.parametrize("name", [*FIRST_OF_EACH_MODULE.values(), *OF_OTHER_LAYERS])
+def test_small_changes_in_half_precision(name, way, tmp_path):
+    """Less than the outputs are rounded by: what is right passes, the double does not."""
     base_dtype, autocast = way
-    saved = Saved(case, tmp_path, torch.bfloat16, 1e-3, base_dtype)
+    saved = Saved(CASES[name], tmp_path, torch.bfloat16, 3e-3, base_dtype)
     with torch.autocast("cpu", autocast, enabled=autocast is not None):
         assert saved.verify().problems() == []
         for layer in saved.network.layers():
             layer.multiplier = 2.0
-        differing = {layer.name for layer in saved.verify().differing}
-    expected = {layer.lora_name for layer in saved.network.layers() if not isinstance(layer, NormLayer)}
-    print(len(expected - differing), len(expected), expected - differing)
-    assert len(expected - differing) == 0
+        assert len(saved.verify().differing) == len(saved.network.layers())
 
 
 @pytest.fixture
@@ -129,5 +133,5 @@ def test_a_model_whose_network_changed_since(saved):
 
 
 def test_no_file(saved, tmp_path):
-    with pytest.raises(UserError, match="gone.safetensors' cannot be read"):
+    with pytest.raises(UserError, match=r"gone\.safetensors' cannot be read"):
         verify_saved_file(tmp_path / "gone.safetensors", *saved.model.views())
