@@ -9,15 +9,19 @@ precision; and three layers with the same input, with and without a shared proje
 
 import argparse
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from lycoris.modules.locon import LoConModule
 from peft import LoraConfig
 from peft.tuners.lora.layer import Linear as PeftLinear
 from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from networks.kinds.lora import LoRALayer
 from networks.layers.ranked_layer import Decomposition

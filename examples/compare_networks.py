@@ -70,7 +70,7 @@ RECIPES = (
     Recipe("glora", "networks.glora", rank=8, alpha=8, learning_rate=1e-3),
     Recipe("ia3", "networks.ia3", learning_rate=2e-2),
     Recipe("oft", "networks.oft", rank=4, alpha=0, arguments=("enable_all_linear=True",), learning_rate=5e-4),
-    Recipe("boft", "networks.boft", rank=4, alpha=0, learning_rate=5e-4),
+    Recipe("boft", "networks.boft", rank=8, alpha=0, learning_rate=5e-4),
     Recipe("full", "networks.full", learning_rate=1e-4),
 )
 

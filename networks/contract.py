@@ -7,6 +7,7 @@ kohya's sd-scripts, so that modules written for it work here. docs/network_modul
 
 import importlib
 import inspect
+import re
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
@@ -122,12 +123,30 @@ def call_module(module: ModuleType, name: str, *arguments: Any, **keywords: Any)
     except Exception as error:
         if is_ours_or_beside(module.__name__):
             raise
-        raise UserError(f"{named} failed with {_describe(error)}; check --network_args") from error
+        suspects = _suspects(error, keywords)
+        suspected = f"--network_args {' '.join(suspects)}" if suspects else "--network_args"
+        raise UserError(f"{named} failed with {describe_failure(error)}; check {suspected}") from error
 
 
-def _describe(error: Exception) -> str:
+def _suspects(error: Exception, arguments: Mapping[str, Any]) -> list[str]:
+    """Which --network_args an error is about: its text has the value, or else the line that failed has the name."""
+    given = {name: value for name, value in arguments.items() if isinstance(value, str) and value}
+    by_value = [name for name, value in given.items() if value.lower() in _words(str(error).lower())]
+    line = traceback.extract_tb(error.__traceback__)[-1].line or ""
+    names = by_value or [name for name in given if name in _words(line)]
+    return [f"{name}={given[name]}" for name in names]
+
+
+def _words(text: str) -> list[str]:
+    """What stands between blanks, quotes and punctuation; dots and hyphens are part of numbers and names."""
+    return re.findall(r"[\w.+-]+", text)
+
+
+def describe_failure(error: Exception) -> str:
+    """What happened, and where, on one line."""
     place = traceback.extract_tb(error.__traceback__)[-1]
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    text = " ".join(str(error).split())
+    what = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"{what} ({place.filename}, line {place.lineno}: {place.line})"
 
 

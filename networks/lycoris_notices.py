@@ -23,10 +23,15 @@ def _notices(arguments: Mapping[str, Any]) -> Iterator[str]:
         yield "algo=tlora: no program reads its files, and its masks, which depend on the timestep, are never set here"
     if algo == "lokr" and _is_on(arguments, "use_tucker", default=False):
         yield "use_tucker=True: ComfyUI cannot read that form of LoKr; leave it out"
+    if _is_on(arguments, "rank_dropout_scale", default=False):
+        yield "rank_dropout_scale=True: LyCORIS does not read it for networks of kohya's form; leave it out"
     if algo == "lokr" and str(arguments.get("decompose_both", "")).lower() == "false":
         yield "decompose_both=False: LyCORIS takes any text for true; leave it out"
     if arguments.get("preset") == "ia3":
-        yield "preset=ia3: LyCORIS compares its names with the beginnings of paths, and finds no layer of SD or SDXL"
+        yield (
+            "preset=ia3: LyCORIS compares its names with the beginnings of paths, and finds no layer of SD or SDXL; "
+            "use algo=ia3 with preset=attn-mlp"
+        )
 
 
 def _is_on(arguments: Mapping[str, Any], name: str, default: bool) -> bool:

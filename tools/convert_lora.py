@@ -5,8 +5,8 @@ python tools/convert_lora.py dog.safetensors --to kohya               kohya's na
 python tools/convert_lora.py dog.safetensors --to lora --rank 32      a plain LoRA of any kind, by singular values
 python tools/convert_lora.py dog.safetensors --to diff                full differences: exact, and as large as the model
 
-Kinds whose change depends on the model's weights (DoRA, OFT, BOFT, GLoRA, (IA)^3) need it for the last two, as
---base MODEL. The input is never overwritten.
+A plain LoRA is as near to the original as its rank allows; how near is told. Kinds whose change depends on the model's
+weights (DoRA, OFT, BOFT, GLoRA, (IA)^3) need it for the last two, as --base MODEL. The input is never overwritten.
 """
 
 import argparse
@@ -38,24 +38,31 @@ from networks.targeting.targets import find_all
 _DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 _EXTENSIONS = (".safetensors", ".ckpt", ".pt")
 _MOST_NAMES = 3
+_DEFAULT_RANK = 32
+_NOTICEABLE_ERROR = 0.05
+"""How far a change may be from the original's, relative to it, without a warning."""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     try:
         target = _checked_target(options.file, options.save_to, options.to)
-        ranks = _checked_ranks(options.rank, options.conv_rank, options.energy)
+        form = TargetForm(options.to)
+        ranks = _checked_ranks(form, options.rank, options.conv_rank, options.energy)
         source = Source(options.file.name, read_network_file(options.file), read_network_metadata(options.file))
         base = None if options.base is None else _load_base(options.base)
         show(f"{options.file}: {_contents(source.tensors)}")
         dtype = _DTYPES.get(options.save_precision)
-        conversion = convert(source, TargetForm(options.to), base, ranks, _progress_on(options.device), dtype)
+        conversion = convert(source, form, base, ranks, _progress_on(options.device), dtype)
         write_network_file(target, conversion.tensors, conversion.dtype, conversion.metadata)
     except UserError as error:
         show(format_problems(error.problems), sys.stderr)
         return 1
-    except (OSError, NonFiniteWeightsError) as error:
-        show(f"Error: '{target}' cannot be written: {error}", sys.stderr)
+    except NonFiniteWeightsError as error:
+        show(f"Error: '{target}' was not written: {error}; use --save_precision float", sys.stderr)
+        return 1
+    except OSError as error:
+        show(f"Error: '{target}' cannot be written: {error.strerror or error}", sys.stderr)
         return 1
     for line in _summary(target, conversion):
         show(line)
@@ -67,13 +74,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("file", type=Path, help="network file: .safetensors, .ckpt or .pt")
     parser.add_argument("--to", required=True, choices=[form.value for form in TargetForm], help="form to convert to")
     parser.add_argument("--base", metavar="MODEL", help="model it was trained on: file, diffusers folder or hub id")
-    parser.add_argument("--rank", type=int, default=32, help="of a plain LoRA, at most; default: 32")
+    parser.add_argument(
+        "--rank",
+        type=int,
+        help=f"of a plain LoRA, at most; default: {_DEFAULT_RANK}, or whatever --energy needs",
+    )
     parser.add_argument("--conv_rank", type=int, help="the same for 3x3 convolutions; default: --rank")
     parser.add_argument(
         "--energy",
         type=float,
         metavar="SHARE",
-        help="as small a rank as keeps this share of the squared change",
+        help="for a plain LoRA: as small a rank as keeps this share of each layer's squared change",
     )
     parser.add_argument("--save_to", type=Path, help="file to write; default: the input's name with the form added")
     parser.add_argument("--save_precision", choices=list(_DTYPES), help="default: that of the input")
@@ -108,20 +119,26 @@ def _checked_target(source: Path, save_to: Path | None, form: str) -> Path:
     return target
 
 
-def _checked_ranks(rank: int, conv_rank: int | None, energy: float | None) -> RankChoice:
+def _checked_ranks(form: TargetForm, rank: int | None, conv_rank: int | None, energy: float | None) -> RankChoice:
     """
     Raises:
-        UserError: a value is impossible.
+        UserError: a value is impossible, or of no use with this form.
     """
+    given = {"rank": rank, "conv_rank": conv_rank, "energy": energy}
+    given = {name: value for name, value in given.items() if value is not None}
     problems = [
-        f"--{name} {value}: must be 1 or more"
-        for name, value in (("rank", rank), ("conv_rank", conv_rank))
-        if value is not None and value < 1
+        f"--{name} {given[name]}: must be 1 or more" for name in ("rank", "conv_rank") if given.get(name, 1) < 1
     ]
     if energy is not None and not 0 < energy <= 1:
         problems.append(f"--energy {energy:g}: must be more than 0 and at most 1")
+    if form is not TargetForm.LORA:
+        remedy = (
+            f"is for --to {TargetForm.LORA.value} only, which chooses ranks; --to {form.value} keeps every change whole"
+        )
+        problems += [f"--{name} {value:g}: {remedy}; leave it out" for name, value in given.items()]
     if problems:
         raise UserError(problems)
+    rank = rank or (_DEFAULT_RANK if energy is None else sys.maxsize)
     return RankChoice(rank, conv_rank or rank, energy)
 
 
@@ -153,7 +170,8 @@ def _summary(target: Path, conversion: Conversion) -> Iterator[str]:
         yield f"Taken over as they are, since they belong to no layer: {names}"
     if conversion.approximation is not None:
         yield from _losses(conversion.approximation)
-    yield f"Read exactly by: {', '.join(exact_clients(conversion.tensors)) or 'none of the programs known here'}"
+    exact = exact_clients(conversion.tensors)
+    yield f"This file is read exactly by: {', '.join(exact) or 'none of the programs known here'}"
     for misreading in misreadings(conversion.tensors):
         yield f"  {misreading}"
 
@@ -164,6 +182,11 @@ def _losses(plain: PlainLoRA) -> Iterator[str]:
         f"The change differs from the original's by {plain.relative_error:.2%}; most in {worst.name}: "
         f"{worst.relative:.2%} at rank {worst.rank}"
     )
+    if plain.relative_error > _NOTICEABLE_ERROR:
+        yield (
+            "Warning: that is far off, and pictures will show it; for a nearer copy give a larger --rank or --energy, "
+            f"or --to {TargetForm.DIFF.value}, which loses nothing"
+        )
     if plain.left_out:
         names = listed(plain.left_out, _MOST_NAMES)
         yield f"Warning: changes of biases and norm layers, which no LoRA holds, are left out: {names}"

@@ -18,6 +18,8 @@ from library.models.family import ModelFamily
 from library.options.groups import NetworkOptions
 from library.options.resolution import ResolvedOptions
 from library.version import source_identity
+from networks.arguments import MODULES
+from networks.module_lookup import resolve_alias
 
 MINIMUM_FIELDS = (
     "ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args",
@@ -40,6 +42,14 @@ _OPTION_FIELDS = (
 _SINGLE_DATASET_OPTIONS = (
     "color_aug", "flip_aug", "random_crop", "shuffle_caption", "keep_tokens",
 )  # fmt: skip
+
+_NOT_IN_FILES = frozenset({
+    "algo", "block_lr_zero_threshold", "block_size", "bypass_mode", "dora_wd", "down_lr_weight", "dropout",
+    "loraplus_lr_ratio", "loraplus_text_encoder_lr_ratio", "loraplus_unet_lr_ratio", "mid_lr_weight", "module_dropout",
+    "network_reg_lrs", "norm_gradient", "rank_dropout", "rank_dropout_scale", "unit", "up_lr_weight", "verbose",
+    "wd_on_output",
+})  # fmt: skip
+"""Arguments of our networks that say how layers are trained, or what they become, not what they are."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +147,7 @@ class MetadataWriter:
             "ss_base_model_version": self.family.base_model_version,
         }
         if options["network_args"]:
-            fields["ss_network_args"] = json.dumps(network_arguments(self.resolved.settings.network))
+            fields["ss_network_args"] = json.dumps(_effective_arguments(self.resolved.settings.network))
         if self.facts.network_size is not None:
             fields["ss_network_dim"] = self.facts.network_size.rank
             fields["ss_network_alpha"] = self.facts.network_size.alpha
@@ -186,6 +196,17 @@ def network_arguments(options: NetworkOptions) -> dict[str, Any]:
     arguments: dict[str, Any] = dict(pair.split("=", 1) for pair in options.network_args or ())
     arguments.setdefault("dropout", options.network_dropout)
     return arguments
+
+
+def is_told_by_file(options: NetworkOptions, argument: str) -> bool:
+    """Whether an argument of --network_args has no effect since --dim_from_weights takes the layers as a file has them;
+    which ones that are is known of our own networks."""
+    takes_file = bool(options.network_weights) and options.dim_from_weights
+    return takes_file and resolve_alias(options.network_module or "") in MODULES and argument not in _NOT_IN_FILES
+
+
+def _effective_arguments(options: NetworkOptions) -> dict[str, Any]:
+    return {name: value for name, value in network_arguments(options).items() if not is_told_by_file(options, name)}
 
 
 def _network_files(options: NetworkOptions) -> dict[str, str]:

@@ -14,10 +14,10 @@ from library.models.model_source import ModelSource
 
 @dataclass(frozen=True)
 class ModelPrecision:
-    """How the frozen model is loaded and kept."""
+    """How the frozen model is loaded and kept; None = each tensor as the file has it."""
 
-    weights: torch.dtype
-    vae: torch.dtype
+    weights: torch.dtype | None
+    vae: torch.dtype | None
 
 
 @dataclass(frozen=True)

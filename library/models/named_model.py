@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from library.errors import UserError
 from library.models.adapter import ModelAdapter
 from library.models.adapter_loading import load_model
@@ -13,8 +11,8 @@ from library.models.model_parts import ModelPrecision, ModelRequest
 from library.models.model_source import ModelSource, SourceKind, find_model
 
 
-def load_named_model(name: str, option: str, dtype: torch.dtype = torch.float32) -> ModelAdapter:
-    """A base model from a file, a diffusers folder or a hub, on the CPU.
+def load_named_model(name: str, option: str) -> ModelAdapter:
+    """A base model from a file, a diffusers folder or a hub, on the CPU, in the precision that its files have.
 
     Args:
         option: with which the user named it, without dashes, for messages.
@@ -32,4 +30,4 @@ def load_named_model(name: str, option: str, dtype: torch.dtype = torch.float32)
     family = trained_family(identity)
     if family is None:
         raise UserError(f"--{option} '{name}' looks like {identity.kind.value}; give a whole base model")
-    return load_model(ModelRequest(source, family, ModelPrecision(dtype, dtype)))
+    return load_model(ModelRequest(source, family, ModelPrecision(None, None)))

@@ -52,7 +52,7 @@ def view_of_unet(unet: nn.Module) -> nn.Module:
 
 def view_of_sdxl_unet(unet: nn.Module) -> nn.Module:
     """The view of a diffusers U-Net with the child names of the original SDXL code, as SDXL networks use them."""
-    attention = [bool(getattr(block, "attentions", None)) for block in unet.down_blocks]
+    attention = [bool(getattr(block, "attentions", None)) for block in unet.get_submodule("down_blocks").children()]
     tree: dict[str, Any] = {}
     for ours, theirs in unet_modules(attention):
         module = _submodule(unet, ours)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from library.options.network_argument_names import explain_unknown_option
 from library.options.schema import OptionSpec, all_options, option_groups
-from library.options.suggestions import suggest
 
 _NEGATIVE_NUMBER = re.compile(r"-(\d|\.\d)")
 """argparse itself would take -1e-5 for an option."""
@@ -114,7 +114,7 @@ def _explain_leftover(arguments: Sequence[str], leftover: Sequence[str]) -> list
     for word in leftover:
         if word.startswith("--"):
             name = word[2:].split("=", 1)[0]
-            problems.append(f"--{name}: there is no such option.{suggest(name, known, '--')}")
+            problems.append(explain_unknown_option(name, known, "--"))
         elif word not in values_of_unknown:
             problems.append(f"'{word}' belongs to no option; put values that contain spaces in quotes")
     return problems

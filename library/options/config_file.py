@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from library.errors import UserError
+from library.options.network_argument_names import explain_unknown_option
 from library.options.schema import all_options
-from library.options.suggestions import suggest
 
 
 def config_path(given: Path) -> Path:
@@ -55,7 +55,7 @@ def flatten(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             flat[name] = entry
     for name in list(flat):
         if name not in all_options():
-            problems.append(f"{name}: there is no such option.{suggest(name, all_options())}")
+            problems.append(explain_unknown_option(name, all_options()))
             del flat[name]
     return flat, problems
 

@@ -99,7 +99,9 @@ def _parse_key_values(value: Any) -> Any:
     pairs = _as_tuple_of_texts(value)
     for pair in pairs:
         if "=" not in pair or not pair.split("=", 1)[0].strip():
-            raise ValueError(f"'{pair}' must have the form key=value")
+            is_apart = len(pairs) > 1 and any(other.startswith("=") or other.endswith("=") for other in pairs)
+            hint = ", without spaces around the equals sign" if is_apart else ""
+            raise ValueError(f"'{pair}' must have the form key=value{hint}")
     return pairs
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from library.dataset.findings import Findings
 from library.errors import UserError
-from library.models.checkpoints.headers import WeightsHeader, read_header
+from library.metadata.training_metadata import is_told_by_file
+from library.models.checkpoints.headers import WeightsHeader, read_header, read_named_header
 from library.models.checkpoints.identification import SD1_TEXT_WIDTH, SD2_TEXT_WIDTH, ModelKind, Shapes, identify
 from library.models.family import SD1, SD2, SDXL, ModelFamily
 from library.options.groups import NetworkOptions
@@ -46,14 +47,6 @@ _SUFFIXES = (
 _ROTATIONS = re.compile(r"\.oft_(blocks|diag)$")
 _MAGNITUDES = re.compile(r"\.(dora_scale|lora_magnitude_vector)(\.\w+)*$")
 
-_NOT_IN_FILES = frozenset({
-    "algo", "block_lr_zero_threshold", "block_size", "bypass_mode", "dora_wd", "down_lr_weight", "dropout",
-    "loraplus_lr_ratio", "loraplus_text_encoder_lr_ratio", "loraplus_unet_lr_ratio", "mid_lr_weight", "module_dropout",
-    "network_reg_lrs", "norm_gradient", "rank_dropout", "rank_dropout_scale", "unit", "up_lr_weight", "verbose",
-    "wd_on_output",
-})  # fmt: skip
-"""Arguments of our networks that say how layers are trained, or what they become, not what they are."""
-
 
 def check_network_files(options: NetworkOptions, family: ModelFamily | None, findings: Findings) -> None:
     """
@@ -67,9 +60,9 @@ def check_network_files(options: NetworkOptions, family: ModelFamily | None, fin
             findings.problems += error.problems
             continue
         named = f"--{option} '{file}'"
-        findings.problems += _problems(header, named, family)
-        if option == "network_weights" and options.dim_from_weights:
-            findings.problems += _problems_of_kind(header.shapes, named, options.network_module)
+        findings.problems += network_file_problems(header, named, family)
+        if option == "network_weights":
+            findings.problems += _problems_of_kind(header.shapes, named, options)
             findings.warnings += _arguments_without_effect(options)
 
 
@@ -80,7 +73,26 @@ def _files(options: NetworkOptions) -> Iterator[tuple[str, str]]:
         yield "base_weights", file
 
 
-def _problems(header: WeightsHeader, named: str, family: ModelFamily | None) -> Iterator[str]:
+def read_network_header(file: Path) -> WeightsHeader:
+    """Of a file that is named by itself, not by an option.
+
+    Raises:
+        UserError: the file cannot be read, is damaged, or something else than a network.
+    """
+    named = f"network file '{file}'"
+    header = read_named_header(file, named)
+    problems = list(network_file_problems(header, named, family=None))
+    if problems:
+        raise UserError(problems)
+    return header
+
+
+def network_file_problems(header: WeightsHeader, named: str, family: ModelFamily | None) -> Iterator[str]:
+    """
+    Args:
+        named: what the messages call the file.
+        family: the model's, if it is known.
+    """
     kind = identify(header.shapes, header.metadata).kind
     if kind not in _NETWORKS:
         yield f"{named} is no network file: it looks like {kind.value}; name a LoRA or another network"
@@ -103,23 +115,26 @@ def families_of_network(shapes: Shapes) -> tuple[str, ...]:
     return (SD1.name, SD2.name) if any(_OF_SD1_AND_SD2.match(name) for name in shapes) else ()
 
 
-def _problems_of_kind(shapes: Shapes, named: str, module: str | None) -> Iterator[str]:
+def _problems_of_kind(shapes: Shapes, named: str, options: NetworkOptions) -> Iterator[str]:
     """Modules of others say themselves what they can read."""
-    kinds, own = kinds_of_network(shapes), resolve_alias(module or "")
+    module = options.network_module or ""
+    kinds, own = kinds_of_network(shapes), resolve_alias(module)
     if own not in MODULES or not kinds or any(own in _MODULES[kind] for kind in kinds):
         return
-    yield (
-        f"--network_module {module}: with --dim_from_weights the layers of {named} are trained further, which are "
-        f"{' and '.join(kinds)}; use --network_module {_MODULES[kinds[0]][0]}"
-    )
+    use = f"use --network_module {_MODULES[kinds[0]][0]}"
+    if options.dim_from_weights:
+        yield (
+            f"--network_module {module}: with --dim_from_weights the layers of {named} are trained further, which are "
+            f"{' and '.join(kinds)}; {use}"
+        )
+    else:
+        yield f"--network_module {module} cannot go on with {named}, whose layers are {' and '.join(kinds)}; {use}"
 
 
 def _arguments_without_effect(options: NetworkOptions) -> Iterator[str]:
-    if resolve_alias(options.network_module or "") not in MODULES:
-        return
     for pair in options.network_args or ():
         name = pair.split("=", 1)[0]
-        if name not in _NOT_IN_FILES:
+        if is_told_by_file(options, name):
             yield f"--network_args {name} has no effect with --dim_from_weights: the layers are those of the file"
 
 

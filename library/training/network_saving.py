@@ -8,8 +8,7 @@ import torch
 from safetensors import SafetensorError
 
 from library.atomic_files import atomic_path
-from library.wording import counted
-from networks.files.weights_file import NonFiniteWeightsError
+from networks.files.weights_file import require_finite
 
 
 def save_network(network: Any, path: Path, dtype: torch.dtype | None, metadata: Mapping[str, str]) -> None:
@@ -22,7 +21,7 @@ def save_network(network: Any, path: Path, dtype: torch.dtype | None, metadata: 
         NonFiniteWeightsError: a weight is not finite, or would not be in this precision.
         OSError: the file cannot be written.
     """
-    _require_finite(network, dtype)
+    require_finite(dict(network.named_parameters()), dtype)
     with atomic_path(path) as temporary:
         try:
             network.save_weights(str(temporary), dtype, dict(metadata))
@@ -30,14 +29,3 @@ def save_network(network: Any, path: Path, dtype: torch.dtype | None, metadata: 
             raise OSError(str(error)) from None  # how files that find no room show
         if temporary.stat().st_size == 0:
             raise OSError("the network's save_weights wrote nothing into the file that it was given")
-
-
-def _require_finite(network: torch.nn.Module, dtype: torch.dtype | None) -> None:
-    parameters = dict(network.named_parameters())
-    flags = [torch.isfinite(value.to(dtype or value.dtype)).all() for value in parameters.values()]
-    finite = torch.stack(flags).tolist() if flags else []  # asks the device once
-    broken = [name for name, is_finite in zip(parameters, finite, strict=True) if not is_finite]
-    if broken:
-        raise NonFiniteWeightsError(
-            f"there is NaN or infinity in {len(broken)} of {counted(len(parameters), 'tensor')}, such as {broken[0]}"
-        )

@@ -20,9 +20,18 @@ from library.training.network_start import create_from_file, load_start
 from library.wording import counted
 from networks.arguments import MODULES
 from networks.contract import call_module, check_network
+from networks.network.description import PARTS, describe_groups, describe_network, layers_by_part
 from networks.unread_arguments import unread_arguments
 
 logger = logging.getLogger(__name__)
+
+
+_LEAVING_OUT = frozenset({
+    "algo", "block_dims", "block_lr_zero_threshold", "conv_block_dims", "conv_dim", "down_lr_weight",
+    "exclude_patterns", "include_patterns", "mid_lr_weight", "network_reg_dims", "network_reg_lrs", "preset",
+    "up_lr_weight",
+})  # fmt: skip
+"""Arguments, also of networks of others, by which layers can be left out or get a learning rate of 0."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,8 @@ def build_network(
         load_start(network, options.network_weights, options.dim_from_weights)
     if gradient_checkpointing:
         network.enable_gradient_checkpointing()
-    groups, descriptions = _optimizer_groups(network, rates)
+    groups, descriptions = _optimizer_groups(network, options, rates)
+    _say_what_is_trained(network, groups, descriptions, options, rates)
     network.prepare_grad_etc(text_encoders, views.unet)
     _freeze_what_is_not_in(groups, network)
     return TrainableNetwork(
@@ -128,6 +138,29 @@ def _require_the_models_layers(changes: list[str], options: NetworkOptions) -> N
         )
 
 
+def _say_what_is_trained(
+    network: Any,
+    groups: list[dict[str, Any]],
+    descriptions: list[str],
+    options: NetworkOptions,
+    rates: OptimizerOptions,
+) -> None:
+    """The network in two lines, as far as the module tells; a rate for a part without layers is useless."""
+    module = options.network_module
+    logger.info("%s: %s", module, describe_network(network, groups))
+    logger.info("optimizer groups: %s", describe_groups(groups, descriptions, rates.learning_rate))
+    if options.network_train_unet_only or options.network_train_text_encoder_only:
+        return  # which rates have no effect then was said at the start
+    of_parts = {
+        "unet_loras": ("unet_lr", (rates.unet_lr,)),
+        "text_encoder_loras": ("text_encoder_lr", rates.text_encoder_lr or ()),
+    }
+    layers = layers_by_part(network)
+    for attribute, (option, part_rates) in of_parts.items():
+        if any(part_rates) and layers[attribute] == []:
+            logger.warning("--%s has no effect: %s adapts no layer in the %s", option, module, PARTS[attribute])
+
+
 def _freeze_what_is_not_in(groups: list[dict[str, Any]], network: torch.nn.Module) -> None:
     """Parameters that no optimizer moves, as of a part whose rate is 0, need no gradients, nor count in their norm."""
     trained = {id(parameter) for group in groups for parameter in group["params"]}
@@ -140,13 +173,34 @@ def _ignore(text_encoders: Any, unet: Any) -> None:
     """For networks that need not know when a batch begins."""
 
 
-def _optimizer_groups(network: Any, rates: OptimizerOptions) -> tuple[list[dict[str, Any]], list[str]]:
+def _optimizer_groups(
+    network: Any, options: NetworkOptions, rates: OptimizerOptions
+) -> tuple[list[dict[str, Any]], list[str]]:
     result = _ask_for_groups(network, rates)
     groups, descriptions = result if isinstance(result, tuple) else (result, None)
     groups = [_plain_group(group) for group in groups]
     if not any(group["params"] for group in groups):
-        raise UserError("nothing would be trained: every learning rate is 0 or no layer of the model is adapted")
+        raise UserError(f"nothing would be trained: {_why_nothing_is_trained(network, options)}")
     return groups, list(descriptions or (f"group{number}" for number in range(len(groups))))
+
+
+def _why_nothing_is_trained(network: Any, options: NetworkOptions) -> str:
+    """The options that may have left nothing, as far as the module tells."""
+    parts = ("network_train_unet_only", "network_train_text_encoder_only")
+    chosen = [f"--{part}" for part in parts if getattr(options, part)]
+    arguments = [pair for pair in options.network_args or () if pair.partition("=")[0] in _LEAVING_OUT]
+    if arguments:
+        chosen.append(f"--network_args {' '.join(arguments)}")
+    no_layer = (
+        f"{options.network_module} adapts no layer of the model: check {' with '.join(chosen) or '--network_args'}"
+    )
+    no_rate = "every learning rate is 0: raise --learning_rate, --unet_lr or --text_encoder_lr" + (
+        f", or check {chosen[-1]}" if arguments else ""
+    )
+    layers = layers_by_part(network).values()
+    if any(layers):
+        return no_rate
+    return no_layer if all(of_part == [] for of_part in layers) else f"{no_layer}; or {no_rate}"
 
 
 def _plain_group(group: Mapping[str, Any]) -> dict[str, Any]:
@@ -171,10 +225,10 @@ def _ask_for_groups(network: Any, rates: OptimizerOptions) -> Any:
             "encoders; give one"
         )
     for_all = for_encoders[0] if for_encoders else None
-    given = (for_all, rates.unet_lr, rates.learning_rate)
-    if not _takes(network.prepare_optimizer_params, given):
-        given = given[:2]  # older modules know no default rate
-    return network.prepare_optimizer_params(*given)
+    given = (for_all, rates.unet_lr)
+    with_default = (*given, rates.learning_rate)  # older modules know no default rate
+    takes_default = _takes(network.prepare_optimizer_params, with_default)
+    return network.prepare_optimizer_params(*(with_default if takes_default else given))
 
 
 def _takes(method: Callable[..., Any], arguments: tuple[Any, ...]) -> bool:

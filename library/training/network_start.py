@@ -6,15 +6,15 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
 
 from library.errors import UserError
 from library.metadata.training_metadata import NetworkSize
 from library.models.adapter import NetworkViews
+from library.training.third_party_start import load_third_party
 from networks.contract import call_module
-from networks.files.weights_file import read_network_file
-from networks.kinds.catalogue import tensors_by_layer
-from networks.network.loading import LoadReport, compare_layers
+from networks.files.weights_file import not_finite
+from networks.network.layer_network import LayerNetwork
+from networks.network.loading import LoadReport
 
 logger = logging.getLogger(__name__)
 
@@ -41,12 +41,25 @@ def load_start(network: Any, file: str, is_made_from_it: bool) -> None:
     Raises:
         UserError: nothing in the file belongs to the network, or it would not continue as the file ended.
     """
-    alphas = {} if is_made_from_it else _alphas(network)
-    report = network.load_weights(file)
-    if not isinstance(report, LoadReport):
-        report = _third_party_report(network, file, alphas)
-    logger.info("--network_weights '%s': %s", file, report)
-    require_finite(dict(network.named_parameters()), f"--network_weights '{file}'")
+    if isinstance(network, LayerNetwork):
+        report = network.load_weights(file)
+    else:
+        report = load_third_party(network, file, is_made_from_it)
+    _say(report, file, is_made_from_it)
+    require_finite(network.state_dict(), f"--network_weights '{file}'")
+
+
+def _say(report: LoadReport, file: str, is_made_from_it: bool) -> None:
+    if not report.not_in_network:
+        logger.info("--network_weights '%s': %s", file, report)
+        return
+    remedy = (
+        "the model has no such layers, or the options leave out that part of it"
+        if is_made_from_it
+        else "--dim_from_weights takes over all that the model has, as do the --network_args that the file was trained "
+        "with (conv_dim for convolutions, preset, block_dims), unless the options leave out that part of the model"
+    )
+    logger.warning("--network_weights '%s': %s; %s", file, report, remedy)
 
 
 def size_of(network: Any) -> NetworkSize:
@@ -69,29 +82,6 @@ def require_finite(weights: Mapping[str, torch.Tensor], named: str) -> None:
     Raises:
         UserError: weights are NaN or infinite.
     """
-    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
+    broken = not_finite(weights)
     if broken:
         raise UserError(f"{named}: {len(broken)} of its tensors hold NaN or infinity, such as {broken[0]}; use another")
-
-
-def _alphas(network: nn.Module) -> dict[str, float]:
-    return {name: float(value) for name, value in network.state_dict().items() if name.endswith(".alpha")}
-
-
-def _third_party_report(network: nn.Module, file: str, alphas: Mapping[str, float]) -> LoadReport:
-    """What a module of others took over, which it need not say itself.
-
-    Args:
-        alphas: of the network before it was loaded, which must not be others than the file's.
-    """
-    report = compare_layers(tensors_by_layer(network.state_dict()), tensors_by_layer(read_network_file(file)))
-    if not report.loaded:
-        raise UserError(f"--network_weights '{file}': none of its layers belongs to this network")
-    for name, alpha in _alphas(network).items():
-        if alphas.get(name, alpha) != alpha:
-            raise UserError(
-                f"--network_weights '{file}' has the alpha {alpha:g} where --network_alpha or --network_args say "
-                f"{alphas[name]:g} ({name}), which this module would go on to use; give them the file's alpha, or "
-                "--dim_from_weights"
-            )
-    return report

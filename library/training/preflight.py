@@ -149,7 +149,7 @@ def _check_network(resolved: ResolvedOptions, family: ModelFamily, findings: Fin
         require_module(options.network_module)
         module, arguments = resolve_alias(options.network_module), network_arguments(options)
         check_arguments(module, arguments, options.network_dim, family.num_unet_blocks)
-        findings.warnings += notices(module, arguments, family.num_unet_blocks)
+        findings.warnings += notices(module, arguments, family.num_unet_blocks, resolved.given)
         findings.warnings += lycoris_notices(module, arguments)
     except UserError as error:
         findings.problems += error.problems

@@ -62,6 +62,14 @@ def _loggable(resolved: ResolvedOptions) -> dict[str, Any]:
     }
 
 
+def displayed_values(loss: StepLoss, average: float) -> Mapping[str, str]:
+    """Those of one optimizer step that the progress bar shows; with --scale_weight_norms, what it did."""
+    norms = {}
+    if loss.norms is not None:
+        norms = {"keys_scaled": f"{loss.norms.layers_scaled:g}", "avg_key_norm": f"{loss.norms.mean:.4f}"}
+    return {"loss": f"{loss.value:.4f}", "avr_loss": f"{average:.4f}"} | norms
+
+
 def step_values(loss: StepLoss, average: float, descriptions: Sequence[str]) -> Mapping[str, float]:
     """The values of one optimizer step.
 

@@ -20,7 +20,7 @@ from library.training.optimization import OptimizerStep, StepResult, accumulatio
 from library.training.preview_schedule import PreviewSchedule
 from library.training.saving import NetworkSaver
 from library.training.step_counts import StepCounts
-from library.training.tracking import step_values
+from library.training.tracking import displayed_values, step_values
 from library.training.unreadable_images import UnreadableImages
 
 logger = logging.getLogger(__name__)
@@ -95,14 +95,18 @@ class Trainer:
         for loss in self._losses.ready(wait):
             if not math.isfinite(loss.value):
                 raise UserError(_why_not_finite(loss.step, loss.value))
-            self._bar.set_postfix(loss=f"{loss.value:.4f}", avr_loss=f"{self._losses.average:.4f}", refresh=False)
+            self._bar.set_postfix(displayed_values(loss, self._losses.average), refresh=False)
             values = step_values(loss, self._losses.average, self.descriptions)
             self.accelerator.log(values, step=loss.step)
 
     def _finish(self) -> Path | None:
         path = None
         if self.accelerator.is_main_process:
-            path = self.saver.at_end(self._step, self.counts.num_epochs)
+            try:
+                path = self.saver.at_end(self._step, self.counts.num_epochs)
+            except UserError:
+                self.accelerator.wait_for_everyone()  # they end well, and say nothing
+                raise
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
         return path

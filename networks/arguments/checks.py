@@ -1,10 +1,12 @@
 """Whether --network_args can be meant as they are, before any model is loaded."""
 
+from collections.abc import Set
+
 from library.errors import UserError
+from networks.arguments.block_lists import block_problems, short_lists
 from networks.arguments.combinations import rank_problems, without_effect
 from networks.arguments.kinds import DEFAULT_RANK, MODULES
 from networks.arguments.parsing import Arguments, parse_arguments
-from networks.targeting.block_settings import block_problems, short_lists
 
 
 def check_arguments(
@@ -28,8 +30,13 @@ def check_arguments(
         raise UserError(problems)
 
 
-def notices(module: str, arguments: Arguments, block_count: int | None = None) -> list[str]:
+def notices(
+    module: str, arguments: Arguments, block_count: int | None = None, options_given: Set[str] = frozenset()
+) -> list[str]:
     """What was given and has no effect, or not the one that may be expected; nothing for modules of others.
+
+    Args:
+        options_given: names of the options that the user wrote down.
 
     Raises:
         UserError: the module is ours, and would refuse the arguments.
@@ -37,4 +44,4 @@ def notices(module: str, arguments: Arguments, block_count: int | None = None) -
     if module not in MODULES:
         return []
     parsed = parse_arguments(module, arguments)
-    return without_effect(parsed) + (short_lists(parsed, block_count) if block_count is not None else [])
+    return without_effect(parsed, options_given) + (short_lists(parsed, block_count) if block_count is not None else [])

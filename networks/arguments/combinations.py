@@ -1,6 +1,6 @@
 """Arguments that contradict each other, and those that have no effect beside others."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from networks.arguments.declaration import default_of
 from networks.arguments.kinds import (
@@ -12,14 +12,13 @@ from networks.arguments.kinds import (
     LoRAArguments,
     NetworkArguments,
     OFTArguments,
+    RanklessArguments,
     RatioArguments,
 )
 from networks.targeting.presets import DEFAULT, find_preset
 
-_OUTPUT_AXIS = (
-    "wd_on_output=True: A1111 reads one magnitude for each output wrongly, and ComfyUI, Forge and reForge apply it "
-    "with the norm of the unchanged weights; SD.Next reads it right. Without it, all of them read the file right"
-)
+_ALIKE = {"dropout": "dropout (or --network_dropout)"}
+"""Arguments that are options of the run as well."""
 
 
 def contradictions(module: str, arguments: NetworkArguments) -> list[str]:
@@ -65,12 +64,16 @@ def _divisor_of_ranks(arguments: NetworkArguments) -> tuple[int, str]:
     return 1, ""
 
 
-def without_effect(arguments: NetworkArguments) -> list[str]:
+def without_effect(arguments: NetworkArguments, options_given: Set[str]) -> list[str]:
     """What was given and does nothing, or not what its user may expect."""
     reasons = arguments.WITHOUT_EFFECT.items()
-    found = [f"{name} has no effect: {reason}" for name, reason in reasons if _given(arguments, name)]
+    found = [f"{_ALIKE.get(name, name)} has no effect: {why}" for name, why in reasons if _given(arguments, name)]
     found += [*_convolutions(arguments), *_conditions(arguments), *_of_kind(arguments)]
-    return [f"--network_args {notice}" for notice in found]
+    options = arguments.options_without_effect.items()
+    return [
+        *(f"--{name} has no effect: {reason}" for name, reason in options if name in options_given),
+        *(f"--network_args {notice}" for notice in found),
+    ]
 
 
 def _given(arguments: NetworkArguments, name: str) -> bool:
@@ -101,18 +104,25 @@ def _conditions(arguments: NetworkArguments) -> Iterator[str]:
         yield "block_lr_zero_threshold has no effect without down_lr_weight, mid_lr_weight or up_lr_weight"
     if _given(arguments, "rank_dropout_scale") and not arguments.rank_dropout:
         yield "rank_dropout_scale has no effect without rank_dropout"
+    for name in ("network_reg_dims", "network_reg_lrs"):
+        patterns = [pattern for pattern, _ in getattr(arguments, name)]
+        for pattern in sorted({pattern for pattern in patterns if patterns.count(pattern) > 1}):
+            yield f"{name}: '{pattern}' is there more than once; only the first has an effect"
     if arguments.bypass_mode:
-        yield "bypass_mode has no effect: what is faster is known here without it"
+        yield "bypass_mode has no effect: the fastest way is always taken here"
 
 
 def _of_kind(arguments: NetworkArguments) -> Iterator[str]:
+    if isinstance(arguments, RanklessArguments):
+        for name in ("block_dims", "conv_block_dims", "network_reg_dims"):
+            if _given(arguments, name):
+                yield f"{name}: networks of this kind have no rank, so that only 0 says something: not trained"
+        if arguments.conv_dim and arguments.adds_convolutions:
+            yield "conv_dim: networks of this kind have no rank; it only adds convolutions, whatever its value"
     if isinstance(arguments, FactorArguments):
-        if not arguments.dora_wd:
-            for name in ("wd_on_output", "norm_gradient"):
-                if getattr(arguments, name):
-                    yield f"{name} has no effect without dora_wd"
-        elif arguments.wd_on_output:
-            yield _OUTPUT_AXIS
+        for name in ("wd_on_output", "norm_gradient"):
+            if getattr(arguments, name) and not arguments.dora_wd:
+                yield f"{name} has no effect without dora_wd"
     if isinstance(arguments, RatioArguments) and arguments.loraplus_lr_ratio is not None:
         own = (arguments.loraplus_unet_lr_ratio, arguments.loraplus_text_encoder_lr_ratio)
         if None not in own:
@@ -136,4 +146,9 @@ def _of_oft(arguments: OFTArguments) -> Iterator[str]:
         yield (
             f"algo={arguments.algo}: --network_dim is the number of blocks, as in kohya's tool; for their size, as in "
             "LyCORIS, give network_dim_is=block_size"
+        )
+    if arguments.algo is not None and arguments.constraint is None:
+        yield (
+            f"algo={arguments.algo}: --network_alpha limits the rotation, as in kohya's tool; without a limit, as in "
+            "LyCORIS, give constraint=0"
         )

@@ -16,7 +16,8 @@ together with other arguments is reported. `--network_dim` (rank), `--network_al
 [options](options.md). What the kinds are is in [networks.md](networks.md).
 
 Lists are separated by commas; switches are `True` or `False`. Regular expressions are searched in the dotted path of a
-layer (`down_blocks.0.attentions.0.proj_in`) and in its name in the file (`lora_unet_down_blocks_0_...`).
+layer (`down_blocks.0.attentions.0.proj_in`) and in its name in the file (`lora_unet_down_blocks_0_...`). Where the
+default is blank, an argument is off until it is given, or its text says what holds instead.
 """
 
 _TABLE_HEAD = "| argument | default | |\n|---|---|---|"
@@ -40,7 +41,8 @@ def _module_lines(module: str, model: type[NetworkArguments]) -> Iterator[str]:
         yield _table(model, own)
     else:
         yield "No further arguments."
-    aliases = {**model.OLDER_NAMES, **model.OPPOSITE_NAMES}
+    all_names = {**model.OLDER_NAMES, **model.OPPOSITE_NAMES}
+    aliases = {old: new for old, new in all_names.items() if new not in model.WITHOUT_EFFECT}
     if aliases:
         names = (
             f"`{old}` for {'the opposite of ' if old in model.OPPOSITE_NAMES else ''}`{new}`"

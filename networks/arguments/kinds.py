@@ -52,6 +52,8 @@ class NetworkArguments:
     """Arguments that mean nothing to the kind -> why; giving them is no error, since many configurations do."""
     ALPHA_IS_CONSTRAINT: ClassVar[bool] = False
     """Whether --network_alpha limits the change instead of scaling it, so that 0 does not mean the rank."""
+    GROWS_WITH_RANK: ClassVar[bool] = False
+    """Whether a layer's factors grow with any rank, also with one that is larger than a weight can have."""
 
     preset: str = argument(
         "default", text(),
@@ -114,9 +116,18 @@ class NetworkArguments:
     block_lr_zero_threshold: float = argument(
         0.0, number(least=0), "Blocks whose factor is at most this are not trained."
     )
-    verbose: bool = argument(False, flag(), "Name every layer of the network in the log.")
+    verbose: bool = argument(
+        False, flag(), "Name every layer of the network in the log, with its size and its optimizer group."
+    )
     algo: str | None = argument(None, text(), "LyCORIS's name of the kind; must fit --network_module.")
-    bypass_mode: bool = argument(False, flag(), "Of LyCORIS; what is faster is known here without it.")
+    bypass_mode: bool = argument(
+        False, flag(), "How LyCORIS computes; accepted and without effect, since the fastest way is always taken here."
+    )
+
+    @property
+    def options_without_effect(self) -> Mapping[str, str]:
+        """Options of the run that mean nothing to the network -> why."""
+        return {}
 
     @property
     def preset_of_layers(self) -> str:
@@ -151,6 +162,8 @@ class RatioArguments(NetworkArguments):
 @dataclass(frozen=True, kw_only=True)
 class ScaledArguments(NetworkArguments):
     """Of the kinds that are scaled by alpha and rank."""
+
+    GROWS_WITH_RANK: ClassVar[bool] = True
 
     rs_lora: bool = argument(
         False, flag(), "Scale by alpha / sqrt(rank) instead of alpha / rank (Kalajdzievski 2023, arXiv 2312.03732)."
@@ -213,6 +226,7 @@ class LoKrArguments(FactorArguments):
         "dropout": _NO_NEURONS,
         "use_tucker": "ComfyUI cannot read that form of LoKr",
     }
+    GROWS_WITH_RANK: ClassVar[bool] = False
 
     factor: int = argument(
         -1, whole_number(least=-1, but_not=0), "Size of the smaller matrix of the product; -1 = as large as possible."
@@ -225,10 +239,9 @@ class LoKrArguments(FactorArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class IA3Arguments(NetworkArguments):
-    """(IA)^3 scales keys, values and the inner layer of feed-forward blocks, unless told otherwise."""
+class RanklessArguments(NetworkArguments):
+    """Of the kinds whose size is that of the layer; the rank 0 leaves a layer out, as everywhere."""
 
-    ALGOS: ClassVar[frozenset[str]] = frozenset({"ia3"})
     WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {
         "dropout": _NO_NEURONS,
         "rank_dropout": _NO_RANK,
@@ -237,6 +250,17 @@ class IA3Arguments(NetworkArguments):
         "block_alphas": _NO_RANK,
         "conv_block_alphas": _NO_RANK,
     }
+
+    @property
+    def options_without_effect(self) -> Mapping[str, str]:
+        return {"network_dim": _NO_RANK, "network_alpha": _NO_RANK}
+
+
+@dataclass(frozen=True, kw_only=True)
+class IA3Arguments(RanklessArguments):
+    """(IA)^3 scales keys, values and the inner layer of feed-forward blocks, unless told otherwise."""
+
+    ALGOS: ClassVar[frozenset[str]] = frozenset({"ia3"})
 
     preset: str = argument("ia3", text(), "Which layers; see the other kinds.")
     train_on_input: bool | None = argument(
@@ -256,7 +280,7 @@ class OFTArguments(NetworkArguments):
     ALPHA_IS_CONSTRAINT: ClassVar[bool] = True
     WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {
         "dropout": _NO_NEURONS,
-        "rank_dropout": "it would leave out parts of a rotation, which is none then",
+        "rank_dropout": "without some of its parts, a rotation would no longer be one",
         "rank_dropout_scale": "there is no rank dropout",
     }
 
@@ -276,6 +300,10 @@ class OFTArguments(NetworkArguments):
     enable_conv: bool = argument(
         False, flag(), "preset=default: residual blocks and resampling layers, too, with their 3x3 convolutions."
     )
+
+    @property
+    def options_without_effect(self) -> Mapping[str, str]:
+        return {} if self.constraint is None else {"network_alpha": "--network_args has a constraint"}
 
     @property
     def preset_of_layers(self) -> str:
@@ -309,6 +337,10 @@ class BOFTArguments(NetworkArguments):
     )
     rescaled: bool = argument(False, flag(), "Train a factor for each output as well.")
 
+    @property
+    def options_without_effect(self) -> Mapping[str, str]:
+        return {"network_alpha": "use --network_args constraint"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class GLoRAArguments(RatioArguments, ScaledArguments):
@@ -317,15 +349,15 @@ class GLoRAArguments(RatioArguments, ScaledArguments):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FullArguments(NetworkArguments):
+class FullArguments(RanklessArguments):
     ALGOS: ClassVar[frozenset[str]] = frozenset({"full"})
-    WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = IA3Arguments.WITHOUT_EFFECT
 
 
 @dataclass(frozen=True, kw_only=True)
 class DyLoRAArguments(RatioArguments):
     ALGOS: ClassVar[frozenset[str]] = frozenset({"dylora"})
     OLDER_NAMES: ClassVar[Mapping[str, str]] = {"block_size": "unit"}
+    GROWS_WITH_RANK: ClassVar[bool] = True
     WITHOUT_EFFECT: ClassVar[Mapping[str, str]] = {
         "rank_dropout": "the rank is drawn anew each time as it is",
         "rank_dropout_scale": "there is no rank dropout",

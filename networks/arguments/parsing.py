@@ -1,6 +1,7 @@
 """From the texts of --network_args to the arguments of a kind."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from library.errors import UserError
@@ -12,6 +13,11 @@ from networks.targeting.presets import find_preset
 
 Arguments = Mapping[str, Any]
 """Name -> value; texts, as the user wrote them, or what Python programs give instead. None and "None" = not given."""
+
+_DOCUMENT = "docs/network_arguments.md"
+
+_START_OF_ANOTHER = re.compile(r"[\s,]+(\w+)=")
+"""Where a value goes on with another argument that was meant to stand by itself."""
 
 
 def parse_arguments(module: str, arguments: Arguments) -> NetworkArguments:
@@ -33,10 +39,11 @@ def parse_arguments(module: str, arguments: Arguments) -> NetworkArguments:
         if name not in declared:
             problems.append(f"{shown}: {_unknown(module, written)}")
         elif name in names_given:
-            problems.append(f"{shown}: has the same meaning as {names_given[name]}; give one of them")
+            problems.append(f"{shown}: sets the same as {names_given[name]}; leave one of them out")
         elif value is not None and value != "None":
             names_given[name] = written
             try:
+                _require_one(written, _as_text(value), declared.keys())
                 parsed = declared[name].parse(_as_text(value))
             except ValueError as error:
                 problems.append(f"{shown}: {error}")
@@ -57,10 +64,29 @@ def _present_name(model: type[NetworkArguments], written: str) -> str:
     return model.OLDER_NAMES.get(written) or model.OPPOSITE_NAMES.get(written) or written
 
 
+def _require_one(name: str, value: str, declared: Set[str]) -> None:
+    """
+    Raises:
+        ValueError: several arguments were written as one.
+    """
+    parts = _START_OF_ANOTHER.split(value)  # value, name, value, name, value ...
+    others = parts[1::2]
+    if others and declared >= set(others):
+        each = [f'"{one}={its_value}"' for one, its_value in zip([name, *others], parts[::2], strict=True)]
+        raise ValueError(f"these are several arguments; give each by itself: --network_args {' '.join(each)}")
+
+
 def _unknown(module: str, name: str) -> str:
-    others = [other for other, model in MODULES.items() if name in {**declared_arguments(model), **model.OLDER_NAMES}]
-    suggestion = f" {others[0]} has it" if others else suggest(name, declared_arguments(MODULES[module]))
-    return f"{module} has no such argument.{suggestion}"
+    own = declared_arguments(MODULES[module])
+    suggestion = suggest(name, own) if name.lower() in own else _owner(name.lower()) or suggest(name, own)
+    return f"{module} has no such argument.{suggestion} {_DOCUMENT} lists all of them"
+
+
+def _owner(name: str) -> str:
+    """Which other module has an argument."""
+    owners = (other for other, model in MODULES.items() if name in {**declared_arguments(model), **model.OLDER_NAMES})
+    owner = next(owners, None)
+    return f" {owner} has it;" if owner else ""
 
 
 def _as_text(value: Any) -> str:

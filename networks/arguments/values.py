@@ -93,17 +93,16 @@ def list_of(parse_one: Parser[Value]) -> Parser[tuple[Value, ...]]:
 
     def parse(value: str) -> tuple[Value, ...]:
         parts = value.strip().removesuffix(",").split(",")
-        return tuple(_parse_part(parse_one, part, value) for part in parts)
+        return tuple(_parse_part(parse_one, part) for part in parts)
 
     return parse
 
 
-def _parse_part(parse_one: Parser[Value], part: str, whole: str) -> Value:
+def _parse_part(parse_one: Parser[Value], part: str) -> Value:
     try:
         return parse_one(part)
     except ValueError as error:
-        where = f"'{part.strip()}' {error}" if part != whole else str(error)
-        raise ValueError(f"must be a list such as 1,2,3: {where}") from None
+        raise ValueError(f"must be a list such as 1,2,3: '{part.strip()}' {error}") from None
 
 
 def block_weights() -> Parser[BlockCurve | tuple[float, ...]]:
@@ -129,7 +128,12 @@ def _parse_curve(value: str) -> BlockCurve:
             f"must be a list of numbers, or one of: {', '.join(CURVES)}, perhaps with a number added, as in "
             f"cosine+.25.{suggest(name, CURVES)}"
         )
-    return BlockCurve(name, number(least=0)(base) if "+" in value else 0.0)
+    if "+" not in value:
+        return BlockCurve(name)
+    try:
+        return BlockCurve(name, number(least=0)(base))
+    except ValueError as error:
+        raise ValueError(f"what stands behind the + {error}; as in {name}+.25") from None
 
 
 def patterns() -> Parser[tuple[str, ...]]:

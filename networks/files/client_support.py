@@ -3,6 +3,7 @@
 Measured with ComfyUI 0.3.64, A1111 1.10 and diffusers 0.42.1; read from the code of Forge and of SD.Next (July 2026).
 """
 
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from enum import Enum
 
 import torch
 
-from networks.files.layer_names import is_pointwise_projection, looks_like_sdxl
+from networks.files.layer_names import is_pointwise_projection, looks_like_sdxl, part_of
 from networks.kinds.catalogue import tensors_by_layer
 
 COMFYUI, A1111, FORGE, SD_NEXT, DIFFUSERS = "ComfyUI", "A1111", "Forge", "SD.Next", "diffusers"
@@ -22,6 +23,7 @@ class Form(Enum):
 
     LORA = "LoRA"
     LORA_SD2_PROJECTION = "LoRA on SD 2.x's projections, as convolutions"
+    LORA_ALPHAS = "LoRA layers whose alpha is unlike the others'"
     LORA_TUCKER = "LoCon in tucker form"
     LOHA = "LoHa"
     LOKR = "LoKr"
@@ -58,6 +60,7 @@ _IGNORED_MAGNITUDES = "loads it wrong: drops the magnitudes with a warning"
 EFFECTS: Mapping[Form, tuple[str, str, str, str, str]] = {
     Form.LORA: (EXACT, EXACT, EXACT, EXACT, EXACT),
     Form.LORA_SD2_PROJECTION: (EXACT, EXACT, EXACT, EXACT, "stops with an error of shapes; give it diffusers' names"),
+    Form.LORA_ALPHAS: (EXACT, EXACT, EXACT, EXACT, "loads it wrong: takes the others' alpha; give it diffusers' names"),
     Form.LORA_TUCKER: (EXACT, EXACT, EXACT, EXACT, _REFUSED),
     Form.LOHA: (EXACT, EXACT, EXACT, EXACT, _REFUSED),
     Form.LOKR: (EXACT, EXACT, EXACT, EXACT, _REFUSED),
@@ -95,6 +98,10 @@ EFFECTS: Mapping[Form, tuple[str, str, str, str, str]] = {
 """Form -> what each of CLIENTS does with it; EXACT = it computes what was trained."""
 
 _SD2_TEXT_WIDTH = 1024
+_LORA_FACTORS = {"lora_down.weight", "lora_up.weight"}
+
+_ALPHA_OF_MOST = re.compile(r"_attn[12]_to_|lora_te\d?_")
+"""Layers for which diffusers takes the most frequent alpha of their part of the model; of others it finds their own."""
 _FROM_TEXT = ("_q_proj.lora_down.weight", "_fc1.lora_down.weight")
 
 _PEFT_MARK = ".lora_"
@@ -156,13 +163,29 @@ def forms_in(tensors: Mapping[str, torch.Tensor]) -> Counter[Form]:
     dotted = {key for key in tensors if "." in key.partition(_PEFT_MARK)[0] and _PEFT_MARK in key}
     counts = Counter(_form_of_dotted_layers(dotted))
     others = tensors_by_layer({key: tensor for key, tensor in tensors.items() if key not in dotted})
-    is_sd2 = is_of_sd2(tensors)
+    is_sd2, unlike_others = is_of_sd2(tensors), _unlike_others(others)
     for name, of_layer in others.items():
         forms = _forms_of_layer(name, of_layer)
         if is_sd2 and Form.LORA in forms and is_pointwise_projection(name):
             forms.append(Form.LORA_SD2_PROJECTION)
+        if Form.LORA in forms and name in unlike_others:
+            forms.append(Form.LORA_ALPHAS)
         counts.update(forms)
     return counts
+
+
+def _unlike_others(layers: Mapping[str, Mapping[str, torch.Tensor]]) -> set[str]:
+    """Layers whose own alpha diffusers does not find."""
+    alphas = {name: float(tensors["alpha"]) for name, tensors in layers.items() if _has_alpha(tensors)}
+    frequent: dict[str | None, float] = {}
+    for part in {part_of(name) for name in alphas}:
+        of_part = Counter(alpha for name, alpha in alphas.items() if part_of(name) == part)
+        frequent[part] = of_part.most_common(1)[0][0]
+    return {name for name, alpha in alphas.items() if _ALPHA_OF_MOST.search(name) and alpha != frequent[part_of(name)]}
+
+
+def _has_alpha(tensors: Mapping[str, torch.Tensor]) -> bool:
+    return "alpha" in tensors and tensors["alpha"].numel() == 1
 
 
 def is_of_sd2(tensors: Mapping[str, torch.Tensor]) -> bool:
@@ -190,6 +213,8 @@ def _forms_of_layer(name: str, tensors: Mapping[str, torch.Tensor]) -> list[Form
     if "weight" in tensors:
         return [Form.IA3 if tensors["weight"].ndim == 1 else Form.IA3_CONVOLUTION]
     form = next((form for suffix, form in _FORM_OF_SUFFIX.items() if suffix in tensors), Form.UNKNOWN)
+    if form in (Form.LORA, Form.LORA_TUCKER) and not tensors.keys() >= _LORA_FACTORS:
+        form = Form.UNKNOWN
     return [form, *_form_of_magnitudes(tensors)]
 
 

@@ -15,6 +15,7 @@ from networks.files.key_dialects import to_own_names
 from networks.files.layer_deltas import changes_in
 from networks.files.peft_format import to_peft
 from networks.files.plain_forms import LayerChange, PlainLoRA, RankChoice, to_differences, to_plain_lora
+from networks.files.weights_file import not_finite
 from networks.kinds.catalogue import tensors_by_layer
 
 Weights = Mapping[str, torch.Tensor]
@@ -70,6 +71,7 @@ def convert(
     Raises:
         UserError: the network cannot be brought into that form.
     """
+    _require_finite(source)
     layers = None if base is None else base.layers
     named, report = to_own_names(source.tensors, layers, source.metadata)
     kept = {key: named.pop(key) for key in report.unknown}
@@ -87,6 +89,16 @@ def convert(
         tensors = approximation.tensors if approximation else to_differences(_in_precision(changes, dtype))
     metadata = updated_metadata(source.metadata, source.name, form, named, tensors)
     return Conversion({**tensors, **kept}, metadata, tuple(kept), approximation, dtype)
+
+
+def _require_finite(source: Source) -> None:
+    """
+    Raises:
+        UserError: the source is broken.
+    """
+    broken = not_finite(source.tensors)
+    if broken:
+        raise UserError(f"network file '{source.name}': NaN or infinity in {listed(broken, 3)}; use another file")
 
 
 def _in_precision(changes: Iterable[LayerChange], dtype: torch.dtype) -> Iterator[LayerChange]:

@@ -48,12 +48,15 @@ def updated_metadata(
     if form is TargetForm.DIFF:
         return fields | _FIELDS_OF_DIFFERENCES
     if form is TargetForm.KOHYA:
-        is_lora = forms_in(before).keys() <= {Form.LORA, Form.LORA_SD2_PROJECTION}
+        is_lora = forms_in(before).keys() <= {Form.LORA, Form.LORA_SD2_PROJECTION, Form.LORA_ALPHAS}
         return (_sizes(before) | {"ss_network_module": "networks.lora"} if is_lora else {}) | fields
     if form is TargetForm.LORA:
-        arguments: dict[str, object] = {**_convolution_arguments(after)}
+        arguments: dict[str, object] = {**_convolution_sizes(after)}
         return fields | _sizes(after) | {"ss_network_module": "networks.lora", "ss_network_args": json.dumps(arguments)}
-    arguments = _read_arguments(fields) | _convolution_arguments(before)
+    convolutions = _convolution_sizes(before)
+    if convolutions:
+        convolutions["conv_alpha"] = convolutions["conv_dim"]  # as the alphas of all layers
+    arguments = _read_arguments(fields) | convolutions
     sizes = _sizes(before)
     return fields | sizes | {"ss_network_alpha": sizes["ss_network_dim"], "ss_network_args": json.dumps(arguments)}
 
@@ -79,11 +82,15 @@ def _sizes(tensors: Weights) -> dict[str, str]:
     }
 
 
-def _convolution_arguments(tensors: Weights) -> dict[str, str]:
-    """Of a LoRA whose alphas are its ranks, as in --network_args."""
+def _convolution_sizes(tensors: Weights) -> dict[str, str]:
+    """conv_dim and conv_alpha of a LoRA, as in --network_args; empty if it has no such layers."""
     kernels = [layer for layer in tensors_by_layer(tensors).values() if _is_kernel(layer)]
-    rank = _common(len(layer["lora_down.weight"]) for layer in kernels)
-    return {"conv_dim": rank, "conv_alpha": rank} if kernels else {}
+    if not kernels:
+        return {}
+    return {
+        "conv_dim": _common(len(layer["lora_down.weight"]) for layer in kernels),
+        "conv_alpha": _common(float(layer["alpha"]) for layer in kernels),
+    }
 
 
 def _is_kernel(layer: Weights) -> bool:

@@ -1,5 +1,6 @@
 """What the tensors of a file change in the layers of a model; the definitions are those of the kinds themselves."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping
 
 import torch
@@ -28,7 +29,7 @@ def changes_in(
 
     Args:
         tensors: by our names.
-        base: the model's layers by our names; needed by kinds whose change depends on the weights.
+        base: the model's layers by our names, in any precision; needed by kinds whose change depends on the weights.
 
     Raises:
         UserError: at once, if tensors are of no known kind, or the base model is needed and lacks layers.
@@ -40,13 +41,19 @@ def changes_in(
 
 @torch.no_grad()
 def _change(name: str, tensors: Mapping[str, torch.Tensor], base: Mapping[str, nn.Module] | None) -> LayerChange:
-    layer = skeleton_of(name, tensors) if base is None else base[name]
+    layer = skeleton_of(name, tensors) if base is None else _in_float32(base[name])
     kind = recognise(tensors)
     if kind is None or layer is None:
         raise ValueError(f"{name} was not checked")
     adapted = kind.from_tensors(name, layer, tensors)
     bias = adapted.delta_bias()
     return name, adapted.delta_weight().detach().float(), None if bias is None else bias.detach().float()
+
+
+def _in_float32(layer: nn.Module) -> nn.Module:
+    """One layer at a time, since all together would be as large as the model."""
+    in_float32 = all(parameter.dtype is torch.float32 for parameter in layer.parameters())
+    return layer if in_float32 else copy.deepcopy(layer).float()
 
 
 def _check(layers: Mapping[str, Mapping[str, torch.Tensor]], base: Mapping[str, nn.Module] | None) -> None:

@@ -22,9 +22,9 @@ def modernise(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch
         tensors: of one layer, by suffix.
 
     Raises:
-        UserError: there is no such form of them.
+        UserError: there is no such form of them, or tensors are of impossible sizes.
     """
-    tensors = dict(tensors)
+    tensors = {suffix: _of_its_size(f"{name}.{suffix}", tensor) for suffix, tensor in tensors.items()}
     scalar = tensors.pop("scalar", None)
     if scalar is not None:
         factor = next((suffix for suffix in _TAKES_SCALAR if suffix in tensors), None)
@@ -37,6 +37,17 @@ def modernise(name: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch
     if "alpha" not in tensors:
         tensors |= _default_alpha(tensors)
     return tensors
+
+
+def _of_its_size(key: str, tensor: torch.Tensor) -> torch.Tensor:
+    """An alpha that is a list of one number becomes that number."""
+    if not tensor.numel():
+        raise UserError(f"network file: '{key}' holds no numbers; use another file")
+    if not key.endswith(".alpha"):
+        return tensor
+    if tensor.numel() > 1:
+        raise UserError(f"network file: '{key}' holds {tensor.numel()} numbers instead of one; use another file")
+    return tensor.reshape(()) if tensor.ndim else tensor
 
 
 def _default_alpha(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

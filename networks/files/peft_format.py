@@ -17,7 +17,7 @@ _DOWN, _UP, _DORA = "lora_down.weight", "lora_up.weight", "dora_scale"
 _FACTORS = ("lora_A.weight", "lora_B.weight")
 _OLD_FACTORS = ("lora_linear_layer.down.weight", "lora_linear_layer.up.weight")
 """For text encoders whose attention is not adapted: diffusers recognises no other names there."""
-_EXPRESSIBLE = {Form.LORA, Form.LORA_SD2_PROJECTION, Form.DORA_PER_OUTPUT}
+_EXPRESSIBLE = {Form.LORA, Form.LORA_SD2_PROJECTION, Form.LORA_ALPHAS, Form.DORA_PER_OUTPUT}
 
 REMEDY = "make a plain LoRA of it first, which diffusers reads (--to lora)"
 

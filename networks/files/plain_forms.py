@@ -1,6 +1,7 @@
 """Forms that hold the change of any kind of network: a plain LoRA by singular values, and full differences."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,7 +54,8 @@ class PlainLoRA:
 
 
 def to_plain_lora(changes: Iterable[LayerChange], ranks: RankChoice) -> PlainLoRA:
-    """The LoRA nearest to the changes; its alphas are the ranks, so that its scale is 1.
+    """The LoRA nearest to the changes. All layers have the same alpha, the largest rank, whatever their own rank is:
+    diffusers misreads files of different alphas (client_support.Form.LORA_ALPHAS).
 
     Raises:
         UserError: there is no change that a LoRA could hold.
@@ -71,10 +73,20 @@ def to_plain_lora(changes: Iterable[LayerChange], ranks: RankChoice) -> PlainLoR
         errors.append(LayerError(name, len(down), lost, float(torch.linalg.vector_norm(weight))))
         tensors[f"{name}.lora_down.weight"] = down.view(len(down), *weight.shape[1:])
         tensors[f"{name}.lora_up.weight"] = up[:, :, None, None] if weight.ndim == 4 else up
-        tensors[f"{name}.alpha"] = torch.tensor(float(len(down)))
     if not errors:
         raise UserError("network file: none of its changes is one that a LoRA could hold")
+    _set_alphas(tensors, errors)
     return PlainLoRA(tensors, tuple(errors), tuple(left_out))
+
+
+def _set_alphas(tensors: dict[str, torch.Tensor], errors: Sequence[LayerError]) -> None:
+    """So that  alpha / rank * up @ down  is what  up @ down  was."""
+    alpha = float(max(error.rank for error in errors))
+    for error in errors:
+        root = math.sqrt(error.rank / alpha)
+        tensors[f"{error.name}.lora_down.weight"] *= root
+        tensors[f"{error.name}.lora_up.weight"] *= root
+        tensors[f"{error.name}.alpha"] = torch.tensor(alpha)
 
 
 def nearest_factors(matrix: torch.Tensor, rank: int, energy: float | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -82,7 +94,8 @@ def nearest_factors(matrix: torch.Tensor, rank: int, energy: float | None = None
     have the same norm.
 
     The singular vectors come from the smaller Gram matrix in float64, which is several times faster than the
-    decomposition of the matrix itself, and exact to the eighth digit of the largest singular value.
+    decomposition of the matrix itself, and exact to the eighth digit of the largest singular value. What is smaller
+    than float32's rounding of that one is noise, and left out: a LoRA of rank 4 stays one whatever rank is allowed.
 
     Args:
         rank: the largest allowed.
@@ -94,11 +107,17 @@ def nearest_factors(matrix: torch.Tensor, rank: int, energy: float | None = None
     exact = matrix.double()
     squares, vectors = torch.linalg.eigh(exact @ exact.T)
     squares, vectors = squares.flip(0).clamp(min=0), vectors.flip(1)
-    kept = min(rank, len(squares), len(squares) if energy is None else _smallest_rank(squares, energy))
+    kept = min(rank, _rank(squares), len(squares) if energy is None else _smallest_rank(squares, energy))
     roots = squares[:kept].sqrt().sqrt()
     up = vectors[:, :kept]
     down = (up.T @ exact) / roots.clamp(min=torch.finfo(roots.dtype).tiny)[:, None]
     return (up * roots).to(matrix.dtype), down.to(matrix.dtype)
+
+
+def _rank(squares: torch.Tensor) -> int:
+    """Args: squares: of the singular values, descending. At least 1."""
+    noise = torch.finfo(torch.float32).eps ** 2 * squares[0]
+    return max(1, int((squares > noise).sum()))
 
 
 def _smallest_rank(squares: torch.Tensor, energy: float) -> int:

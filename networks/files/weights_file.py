@@ -17,25 +17,35 @@ _LEGACY_HASH_OFFSET = 0x100000
 _LEGACY_HASH_LENGTH = 0x10000
 _HEADER_SIZE_BYTES = 8
 _FULL_PRECISION = (".alpha", ".dora_scale", ".rescale")
+_EIGHT_BITS = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 def read_network_file(file: str | Path) -> dict[str, torch.Tensor]:
     """The tensors of a .safetensors, .ckpt or .pt network file, on the CPU.
+
+    Floats of eight bits, with which nothing can be computed, become float16, which holds them exactly. A `state_dict`
+    entry of a pickle, as Lightning writes it, is unpacked.
 
     Raises:
         UserError: the file is missing, damaged or holds something else.
     """
     try:
         if Path(file).suffix.lower() == ".safetensors":
-            return safetensors.torch.load_file(file)
+            return _computable(safetensors.torch.load_file(file))
         content = torch.load(file, map_location="cpu", weights_only=True)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"network file '{file}' cannot be read: {error}") from None
     except Exception:  # noqa: BLE001 - a damaged pickle may fail in any way, and says nothing of use to the user
         raise UserError(f"network file '{file}' cannot be read: it is damaged, or holds more than tensors") from None
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
     if not isinstance(content, dict) or not all(torch.is_tensor(value) for value in content.values()):
         raise UserError(f"network file '{file}' cannot be read: it does not hold named tensors")
-    return content
+    return _computable(content)
+
+
+def _computable(tensors: Weights) -> dict[str, torch.Tensor]:
+    return {name: tensor.half() if tensor.dtype in _EIGHT_BITS else tensor for name, tensor in tensors.items()}
 
 
 def read_network_metadata(file: str | Path) -> dict[str, str]:
@@ -51,6 +61,25 @@ def read_network_metadata(file: str | Path) -> dict[str, str]:
             return dict(content.metadata() or {})
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"network file '{file}' cannot be read: {error}") from None
+
+
+def not_finite(tensors: Weights, dtype: torch.dtype | None = None) -> list[str]:
+    """Names of the tensors that hold NaN or infinity, or would in a precision. Asks the device once."""
+    flags = [torch.isfinite(tensor.to(dtype or tensor.dtype)).all() for tensor in tensors.values()]
+    finite = torch.stack(flags).tolist() if flags else []
+    return [name for name, is_finite in zip(tensors, finite, strict=True) if not is_finite]
+
+
+def require_finite(tensors: Weights, dtype: torch.dtype | None = None) -> None:
+    """
+    Raises:
+        NonFiniteWeightsError: a weight is not finite, or would not be in a precision.
+    """
+    broken = not_finite(tensors, dtype)
+    if broken:
+        raise NonFiniteWeightsError(
+            f"there is NaN or infinity in {len(broken)} of {counted(len(tensors), 'tensor')}, such as {broken[0]}"
+        )
 
 
 class NonFiniteWeightsError(ValueError):
@@ -72,11 +101,7 @@ def write_network_file(
     """
     path = Path(file)
     tensors = {name: _for_file(name, tensor, dtype) for name, tensor in weights.items()}
-    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
-    if broken:
-        raise NonFiniteWeightsError(
-            f"there is NaN or infinity in {len(broken)} of {counted(len(tensors), 'tensor')}, such as {broken[0]}"
-        )
+    require_finite(tensors)
     with atomic_path(path) as temporary:
         try:
             if path.suffix.lower() == ".safetensors":
@@ -84,9 +109,16 @@ def write_network_file(
                 described |= network_hashes(tensors, described)
                 safetensors.torch.save_file(tensors, temporary, described)
             else:
-                torch.save(tensors, temporary)
-        except (safetensors.SafetensorError, RuntimeError) as error:
-            raise OSError(str(error)) from None  # how both say that the disk is full
+                with open(temporary, "wb") as pickle:
+                    torch.save(tensors, pickle)
+        except (safetensors.SafetensorError, RuntimeError) as error:  # how both say that the disk is full
+            raise _why_not_written(error) from None
+
+
+def _why_not_written(error: Exception) -> OSError:
+    """torch tells of positions in the file, but what happened there is known."""
+    cause = error.__context__
+    return cause if isinstance(cause, OSError) else OSError(str(error))
 
 
 def _for_file(name: str, tensor: torch.Tensor, dtype: torch.dtype | None) -> torch.Tensor:

@@ -7,9 +7,8 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from library.errors import UserError
-from networks.kinds.rotation import RotationLayer
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.kinds.rotation import RotationLayer, names_of, ranks_of
+from networks.targeting.targets import LayerSize, Target
 
 
 class BOFTLayer(RotationLayer):
@@ -25,21 +24,32 @@ class BOFTLayer(RotationLayer):
     def shape_for(cls, target: Target, size: LayerSize, arguments: Any) -> tuple[int, ...]:
         """The largest blocks whose size is at most --network_dim."""
         outputs = len(target.layer.weight)
-        even_divisors = [length for length in range(2, outputs + 1, 2) if outputs % length == 0]
-        lengths = [length for length in even_divisors if _is_power_of_two(outputs // length)]
-        fitting = [length for length in lengths if length <= size.rank]
-        if not lengths:
-            raise UserError(
-                f"networks.boft: {outputs} outputs, an odd number, cannot be rotated; use exclude_patterns to leave "
-                "the layer out"
+        length = max(length for length in _lengths(outputs) if length <= size.rank)
+        blocks = outputs // length
+        return blocks.bit_length(), blocks, length, length
+
+    @classmethod
+    def check_sizes(cls, sizes: Sequence[tuple[Target, LayerSize]], arguments: Any) -> None:
+        problems = []
+        odd = [(target, size) for target, size in sizes if len(target.layer.weight) % 2]
+        if odd:
+            problems.append(
+                f"networks.boft: an odd number of outputs cannot be rotated ({names_of(odd)}); leave such layers out "
+                "with --network_args exclude_patterns"
             )
-        if not fitting:
-            raise UserError(
-                f"--network_dim {size.rank}: for a layer's {outputs} outputs blocks have the size "
-                f"{', '.join(map(str, lengths))}; give at least {lengths[0]}"
+        least = {
+            target.name: _lengths(len(target.layer.weight))[0]
+            for target, _ in sizes
+            if len(target.layer.weight) % 2 == 0
+        }
+        unfit = [(target, size) for target, size in sizes if size.rank < least.get(target.name, 0)]
+        if unfit:
+            problems.append(
+                f"--network_dim {ranks_of(unfit)}: smaller than the smallest blocks of {names_of(unfit)}; give at "
+                f"least {max(least.values())}, which is enough for all layers"
             )
-        blocks = outputs // fitting[-1]
-        return blocks.bit_length(), blocks, fitting[-1], fitting[-1]
+        if problems:
+            raise UserError(problems)
 
     @classmethod
     def fits(cls, shape: Sequence[int], outputs: int) -> bool:
@@ -78,6 +88,12 @@ def butterfly_change(values: torch.Tensor, stages: torch.Tensor) -> torch.Tensor
         change = torch.einsum("kij,...kj->...ki", blocks, paired.flatten(-3).unflatten(-1, (-1, length)))
         total = total + change.flatten(-2).unflatten(-1, (-1, distance, 2)).transpose(-2, -1).flatten(-3)
     return total
+
+
+def _lengths(outputs: int) -> list[int]:
+    """The sizes that blocks may have, from the smallest; none for an odd number of outputs."""
+    even_divisors = (length for length in range(2, outputs + 1, 2) if outputs % length == 0)
+    return [length for length in even_divisors if _is_power_of_two(outputs // length)]
 
 
 def _is_power_of_two(number: int) -> bool:

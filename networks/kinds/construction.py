@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from networks.layers.dropouts import Dropouts
-from networks.targeting.block_settings import LayerSize
+from networks.targeting.targets import LayerSize
 
 
 def dropouts_of(arguments: Any) -> Dropouts:

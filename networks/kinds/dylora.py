@@ -12,8 +12,7 @@ from networks.kinds.construction import dropouts_of
 from networks.kinds.lora import LoRALayer
 from networks.layers.dropouts import NO_DROPOUT, Dropouts
 from networks.layers.low_rank_starts import Factors
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 
 class DyLoRALayer(LoRALayer):

@@ -12,9 +12,8 @@ from networks.layers.adapted_layer import AdaptedLayer, Tensors
 from networks.layers.computing_precision import HALF_PRECISIONS, computing_precision, in_computing_precision
 from networks.layers.convolution_geometry import ConvolutionGeometry, convolution_gradients
 from networks.layers.dropouts import NO_DROPOUT, Dropouts
-from networks.layers.summed_products import summed_convolution, summed_linear
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.layers.summed_products import summed
+from networks.targeting.targets import LayerSize, Target
 
 WEIGHT, BIAS = "diff", "diff_b"
 
@@ -68,9 +67,7 @@ class FullLayer(AdaptedLayer):
         return self.diff_b
 
     def adapted_output(self, x: torch.Tensor) -> torch.Tensor:
-        is_convolution = isinstance(self.layer, nn.Conv2d)
-        geometry = ConvolutionGeometry.of(self.layer) if is_convolution else None
-        bias = self._changed_bias()
+        geometry, bias = self.geometry(), self._changed_bias()
         if computing_precision(x) not in HALF_PRECISIONS:
             x, bias = in_computing_precision(x, bias)
             if geometry is not None:
@@ -78,7 +75,7 @@ class FullLayer(AdaptedLayer):
             return _ChangedProduct.apply(x, self.layer.weight, self.diff, bias, self.multiplier, geometry)
         # at strength 1 the trained weight itself is handed on, so that no copy of it is kept for the backward pass
         terms = [(x, self.layer.weight), (x, self.diff if self.multiplier == 1 else self.multiplier * self.diff)]
-        return summed_linear(terms, bias) if geometry is None else summed_convolution(terms, bias, geometry)
+        return summed(terms, bias, geometry)
 
     def _changed_bias(self) -> torch.Tensor | None:
         bias = self.layer.bias

@@ -17,8 +17,7 @@ from networks.layers.dropouts import NO_DROPOUT, Dropouts
 from networks.layers.formed_layer import FormedLayer
 from networks.layers.low_rank_functions import low_rank_convolution, low_rank_linear
 from networks.layers.low_rank_starts import start_uniform
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 A1, A2, B1, B2 = "a1.weight", "a2.weight", "b1.weight", "b2.weight"
 CORE = "bm.weight"
@@ -95,7 +94,7 @@ class GLoRALayer(FormedLayer):
         if not self._is_low_rank:
             return super().change(x)
         x, down, up = in_computing_precision(x, self._down(), self.scale * self._up(x))
-        geometry = self._geometry()
+        geometry = self.geometry()
         if geometry is None:
             return functional.linear(functional.linear(x, down), up)
         return functional.conv2d(geometry.convolve(x, down[..., None, None]), up[..., None, None])
@@ -103,7 +102,7 @@ class GLoRALayer(FormedLayer):
     def adapted_output(self, x: torch.Tensor) -> torch.Tensor:
         if not self._is_low_rank:
             return super().adapted_output(x)
-        weight, bias, geometry = self.layer.weight, self.layer.bias, self._geometry()
+        weight, bias, geometry = self.layer.weight, self.layer.bias, self.geometry()
         down, up, scale = self._down(), self._up(x), self.multiplier * self.scale
         if geometry is None:
             return low_rank_linear(x, weight, bias, down, up, scale)

@@ -11,11 +11,9 @@ from networks.kinds.construction import dropouts_of
 from networks.kinds.output_change import OutputChangeLayer
 from networks.layers.adapted_layer import Tensors
 from networks.layers.computing_precision import HALF_PRECISIONS, computing_precision, in_computing_precision
-from networks.layers.convolution_geometry import ConvolutionGeometry
 from networks.layers.dropouts import NO_DROPOUT, Dropouts
-from networks.layers.summed_products import summed_convolution, summed_linear
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.layers.summed_products import summed
+from networks.targeting.targets import LayerSize, Target
 
 WEIGHT, ON_INPUT = "weight", "on_input"
 
@@ -94,10 +92,7 @@ class IA3Layer(OutputChangeLayer):
         change = self.multiplier * self._scaled(x)
         if computing_precision(x) not in HALF_PRECISIONS:
             return self._compute(x + change, weight, bias)
-        terms = [(x, weight), (change, weight)]
-        if self._is_convolution:
-            return summed_convolution(terms, bias, ConvolutionGeometry.of(self.layer))
-        return summed_linear(terms, bias)
+        return summed([(x, weight), (change, weight)], bias, self.geometry())
 
     def _scaled(self, x: torch.Tensor) -> torch.Tensor:
         return x * self.weight.to(computing_precision(x))

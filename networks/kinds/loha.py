@@ -14,8 +14,7 @@ from networks.layers.adapted_layer import Tensors
 from networks.layers.dropouts import NO_DROPOUT, Dropouts
 from networks.layers.formed_layer import FormedLayer
 from networks.layers.ranked_layer import MAGNITUDE, Decomposition, decomposition_of
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 FACTORS = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 CORES = ("hada_t1", "hada_t2")

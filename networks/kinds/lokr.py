@@ -16,9 +16,8 @@ from networks.layers.dropouts import NO_DROPOUT, Dropouts
 from networks.layers.formed_layer import FormedLayer
 from networks.layers.low_rank_starts import start_uniform
 from networks.layers.ranked_layer import MAGNITUDE, Decomposition, decomposition_of
-from networks.layers.summed_products import summed_convolution, summed_linear
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.layers.summed_products import summed
+from networks.targeting.targets import LayerSize, Target
 
 FIRST, SECOND = "lokr_w1", "lokr_w2"
 FACTORS = (FIRST, f"{FIRST}_a", f"{FIRST}_b", SECOND, f"{SECOND}_a", f"{SECOND}_b")
@@ -132,12 +131,9 @@ class LoKrLayer(FormedLayer):
     def adapted_output(self, x: torch.Tensor) -> torch.Tensor:
         if not self._has_narrow_form or not self._reads_single_pixels:
             return super().adapted_output(x)
-        weight, bias = self.layer.weight, self.layer.bias
         inner, outer = self._inner(x), self.multiplier * self._outer()
-        geometry = self._geometry()
-        if geometry is None:
-            return summed_linear([(x, weight), (inner, outer)], bias)
-        return summed_convolution([(x, weight), (inner, outer[..., None, None])], bias, geometry)
+        outer = outer.view(*outer.shape, *self.weight_shape[2:])  # for a convolution, a kernel of one pixel
+        return summed([(x, self.layer.weight), (inner, outer)], self.layer.bias, self.geometry())
 
     def plus_parameters(self) -> list[nn.Parameter]:
         return [self._starting_at_zero if self.scalar is None else self.scalar]
@@ -170,7 +166,7 @@ class LoKrLayer(FormedLayer):
     @property
     def _reads_single_pixels(self) -> bool:
         """Whether what `_inner` returns has the pixels of the layer's input."""
-        geometry = self._geometry()
+        geometry = self.geometry()
         if geometry is None:
             return True
         return self.weight_shape[2:] == (1, 1) and geometry.stride == (1, 1) and geometry.padding == (0, 0)
@@ -180,7 +176,7 @@ class LoKrLayer(FormedLayer):
         (..., in_1 * rank), or (batch, in_1 * rank, height, width)."""
         parts = self.shapes.first[1]
         x, second = in_computing_precision(x, self.lokr_w2_b)
-        geometry = self._geometry()
+        geometry = self.geometry()
         if geometry is None:
             return functional.linear(x.unflatten(-1, (parts, -1)), second).flatten(-2)
         kernels = second.view(len(second), -1, *self.weight_shape[2:])

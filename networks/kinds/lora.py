@@ -1,6 +1,5 @@
 """LoRA: low-rank changes (Hu et al. 2021, arXiv 2106.09685); with 3x3 convolutions also known as LoCon."""
 
-import math
 from typing import Any, ClassVar, Self
 
 import torch
@@ -11,16 +10,14 @@ from torch.utils.checkpoint import checkpoint
 from library.errors import UserError
 from networks.kinds.construction import alpha_of, dropouts_of
 from networks.layers.adapted_layer import Tensors
-from networks.layers.convolution_geometry import ConvolutionGeometry
 from networks.layers.decomposed_functions import decomposed_convolution, decomposed_linear
-from networks.layers.dropouts import NO_DROPOUT, Dropouts, rank_mask
+from networks.layers.dropouts import NO_DROPOUT, Dropouts, inner_mask
 from networks.layers.low_rank_functions import low_rank_convolution, low_rank_linear
 from networks.layers.low_rank_starts import Factors, orthogonal_factors, principal_factors, start_uniform
 from networks.layers.ranked_layer import MAGNITUDE, Decomposition, RankedLayer, decomposition_of
 from networks.layers.shared_projection import SharedProjection
 from networks.layers.weight_norms import column_norms, column_squares, row_norms, row_squares
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 DOWN, MID, UP = "lora_down.weight", "lora_mid.weight", "lora_up.weight"
 
@@ -37,14 +34,11 @@ class LoRALayer(RankedLayer):
     """delta W = alpha / rank * up @ down; `up` starts at zero, so that training starts from the base model.
 
     Shapes: down (rank, in[, kh, kw]), up (out, rank[, 1, 1]). In tucker form, the kernel is in a factor of its own:
-    down (rank, in, 1, 1), mid (rank, rank, kh, kw).
-
-    Attributes:
-        scalar: with use_scalar, a factor of the change that starts at zero instead of `up`. Files hold it as part
-            of `up`.
+    down (rank, in, 1, 1), mid (rank, rank, kh, kw). With a scalar, that starts at zero instead of `up`.
     """
 
     SUFFIXES: ClassVar = frozenset({DOWN, MID, UP, "alpha", MAGNITUDE})
+    SCALED: ClassVar = (UP,)
 
     def __init__(
         self,
@@ -58,13 +52,12 @@ class LoRALayer(RankedLayer):
         has_mid: bool = False,
         has_scalar: bool = False,
     ):
-        super().__init__(name, layer, rank, alpha, multiplier, dropouts, decomposition)
+        super().__init__(name, layer, rank, alpha, multiplier, dropouts, decomposition, has_scalar)
         outputs, inputs, *kernel = layer.weight.shape
         pixel = [1 for _ in kernel]
         self.lora_down = Factor(rank, inputs, *(pixel if has_mid else kernel))
         self.lora_mid = Factor(rank, rank, *kernel) if has_mid else None
         self.lora_up = Factor(outputs, rank, *pixel)
-        self.scalar = nn.Parameter(torch.zeros(())) if has_scalar else None
         self._projection: tuple[SharedProjection, int] | None = None
         self._squares: torch.Tensor | None = None
         start_uniform(self.lora_down.weight)
@@ -90,7 +83,7 @@ class LoRALayer(RankedLayer):
             has_scalar=arguments.use_scalar,
         )
         if arguments.init == "orthogonal":
-            made.start_from(orthogonal_factors(made.lora_down.weight.shape, made.lora_up.weight.shape, target.name))
+            made.start_from(orthogonal_factors(made.lora_down.weight.shape, made.lora_up.weight.shape))
         return made
 
     @classmethod
@@ -136,24 +129,27 @@ class LoRALayer(RankedLayer):
             output = self._decomposed_output(x)
             return output if self.multiplier == 1 else torch.lerp(self._base_output(x), output, self.multiplier)
         weight, bias, scale = self.layer.weight, self.layer.bias, self.multiplier * self.scale
-        if self._projection is not None and not torch.compiler.is_compiling():  # compiled blocks share their graphs
-            shared, place = self._projection
-            (down, up), projection = self.factors(), shared.project(place, x)
-            return low_rank_linear(x, weight, bias, down, up, scale, self._mask(x, len(down)), projection=projection)
         down, up = self.live_factors()
-        mask = self._mask(x, len(down))
-        if isinstance(self.layer, nn.Conv2d):
-            geometry = ConvolutionGeometry.of(self.layer)
+        mask, geometry = self._mask(x, len(down)), self.geometry()
+        if geometry is not None:
             return low_rank_convolution(x, weight, bias, down, up, scale, geometry, mask)
-        return low_rank_linear(x, weight, bias, down, up, scale, mask)
+        return low_rank_linear(x, weight, bias, down, up, scale, mask, shared=self._shared_values(x))
+
+    def _shared_values(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """x and x down^T where they are computed together with those of other layers."""
+        if self._projection is None or torch.compiler.is_compiling():  # compiled blocks share their graphs
+            return None
+        shared, place = self._projection
+        return shared.project(place, x)
 
     def _decomposed_output(self, x: torch.Tensor) -> torch.Tensor:
         """At strength 1."""
         down, up = self.live_factors()
         mask, weight, bias = self._mask(x, len(down)), self.layer.weight, self.layer.bias
-        factor, per_input = self._magnitude_factor(weight, down, up), self.decomposition.per_input
-        if isinstance(self.layer, nn.Conv2d):
-            geometry = ConvolutionGeometry.of(self.layer)
+        factor = self._magnitude_factor(self._weight_squares(), down, up)
+        per_input = self.decomposition.per_input
+        geometry = self.geometry()
+        if geometry is not None:
             return decomposed_convolution(x, weight, bias, down, up, self.scale, factor, per_input, geometry, mask)
         return decomposed_linear(x, weight, bias, down, up, self.scale, factor, per_input, mask)
 
@@ -162,10 +158,10 @@ class LoRALayer(RankedLayer):
         mask = self._mask(x, len(down))
         if self.decomposition is None:
             return self._product(x, down, up, mask)
-        weight = self.base_weight()
-        factor = self._magnitude_factor(weight, down, up)
-        shape = (-1,) if factor.ndim == 2 else (1, -1, 1, 1)
-        factor = factor.view(shape)
+        # with norm_gradient, autograd would keep the weight, which is another one each time if it is in eight bits
+        inputs = self._weight_squares(), down, up
+        factor = checkpoint(self._magnitude_factor, *inputs, use_reentrant=False, preserve_rng_state=False)
+        factor = factor.view((-1,) if factor.ndim == 2 else (1, -1, 1, 1))
         less, factor = (factor - 1).to(x.dtype), factor.to(x.dtype)
         if self.decomposition.per_input:
             return self._base_product(x * less) + self._product(x * factor, down, up, mask)
@@ -191,14 +187,18 @@ class LoRALayer(RankedLayer):
     def _base_output(self, x: torch.Tensor) -> torch.Tensor:
         return self._compute(x, self.layer.weight, self.layer.bias)
 
-    def _magnitude_factor(self, weight: torch.Tensor, down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
-        """magnitude / norm(V): (1, in[, 1, 1]) or (out, 1[, 1, 1]), float32 at least."""
-        per_input = self.decomposition.per_input
-        if self._squares is None or self._squares.device != weight.device:
-            # not a buffer: it would be rounded together with the network's weights
-            self._squares = (column_squares if per_input else row_squares)(weight.detach())
+    def _weight_squares(self) -> torch.Tensor:
+        """Of the base weight's norms: (1, in[, 1, 1]) or (out, 1[, 1, 1]), float32 at least. Computed once."""
+        if self._squares is None or self._squares.device != self.layer.weight.device:
+            squares_of = column_squares if self.decomposition.per_input else row_squares
+            self._squares = squares_of(self.base_weight())  # no buffer: not to be rounded with the network's weights
+        return self._squares
+
+    def _magnitude_factor(self, squares: torch.Tensor, down: torch.Tensor, up: torch.Tensor) -> torch.Tensor:
+        """magnitude / norm(V), in the shape of the squares, which are those of the weight."""
+        norms_of = column_norms if self.decomposition.per_input else row_norms
         with torch.set_grad_enabled(torch.is_grad_enabled() and self.decomposition.norm_gradient):
-            norms = (column_norms if per_input else row_norms)(self._squares, weight, down, up, self.scale)
+            norms = norms_of(squares, self.base_weight(), down, up, self.scale)
         return self.dora_scale / norms
 
     def _mask(self, x: torch.Tensor, rank: int) -> torch.Tensor | None:
@@ -206,34 +206,11 @@ class LoRALayer(RankedLayer):
         or what broadcasts to it."""
         if not self.training:
             return None
-        masks = []
-        if self.dropouts.neuron:
-            kept = torch.ones(self._inner_shape(x, rank), dtype=x.dtype, device=x.device)
-            masks.append(functional.dropout(kept, self.dropouts.neuron))
-        if self.dropouts.rank:
-            uniform = torch.rand(len(x), rank, device=x.device)
-            mask = rank_mask(uniform, self.dropouts.rank, self.dropouts.rank_is_scaled).to(x.dtype)
-            places = [1 for _ in x.shape[2:]]
-            is_picture = isinstance(self.layer, nn.Conv2d)
-            masks.append(mask.view(len(x), rank, *places) if is_picture else mask.view(len(x), *places, rank))
-        return math.prod(masks) if masks else None
-
-    def _inner_shape(self, x: torch.Tensor, rank: int) -> tuple[int, ...]:
-        if not isinstance(self.layer, nn.Conv2d):
-            return *x.shape[:-1], rank
-        geometry = ConvolutionGeometry.of(self.layer)
-        height, width = (
-            (size + 2 * border - spread * (kernel - 1) - 1) // step + 1
-            for size, border, spread, kernel, step in zip(
-                x.shape[2:],
-                geometry.padding,
-                geometry.dilation,
-                self.layer.kernel_size,
-                geometry.stride,
-                strict=True,
-            )
-        )
-        return len(x), rank, height, width
+        geometry = self.geometry()
+        if geometry is None:
+            return inner_mask(self.dropouts, (*x.shape[:-1], rank), -1, x.dtype, x.device)
+        shape = (len(x), rank, *geometry.output_size(x.shape[2:], self.layer.kernel_size))
+        return inner_mask(self.dropouts, shape, 1, x.dtype, x.device)
 
     def can_share_projection(self) -> bool:
         """Whether x down^T may be computed together with that of other layers; known once the layer is hooked into."""
@@ -248,16 +225,6 @@ class LoRALayer(RankedLayer):
         """From now on x down^T is that of a member of `shared`, whose factor must be this layer's."""
         self._projection = shared, place
 
-    def file_tensors(self) -> dict[str, torch.Tensor]:
-        tensors = super().file_tensors()
-        if self.scalar is not None:
-            tensors[UP] = tensors[UP] * tensors.pop("scalar")
-        return tensors
-
-    def load_tensors(self, tensors: Tensors) -> None:
-        """A scalar becomes 1: files hold it as part of `up`."""
-        super().load_tensors(tensors if self.scalar is None else {**tensors, "scalar": torch.ones(())})
-
     def continue_with(self, arguments: Any) -> None:
         """
         Raises:
@@ -268,8 +235,6 @@ class LoRALayer(RankedLayer):
             raise UserError(f"--network_args init={arguments.init}: training goes on from a file; leave it out")
         if getattr(arguments, "use_tucker", False) and self._could_have_mid() and self.lora_mid is None:
             raise UserError("--network_args use_tucker=True: the file's convolutions are not split so; leave it out")
-        if getattr(arguments, "use_scalar", False) and self.scalar is None:
-            self.scalar = nn.Parameter(torch.ones(()))
 
     def _could_have_mid(self) -> bool:
         return isinstance(self.layer, nn.Conv2d) and self.layer.kernel_size != (1, 1)
@@ -306,7 +271,7 @@ class PrincipalLoRALayer(LoRALayer):
 
     def __init__(self, *arguments: Any, **keywords: Any):
         super().__init__(*arguments, **keywords)
-        down, up = principal_factors(self.base_weight(), self.lora_dim, self.scale, self.lora_name)
+        down, up = principal_factors(self.base_weight(), self.lora_dim, self.scale)
         self.start_from((down, up))
         self.register_buffer("start_down", self.lora_down.weight.detach().clone())
         self.register_buffer("start_up", self.lora_up.weight.detach().clone())

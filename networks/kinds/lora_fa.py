@@ -8,8 +8,7 @@ from torch import nn
 
 from networks.kinds.construction import alpha_of, dropouts_of
 from networks.kinds.lora import LoRALayer
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 
 class LoRAFALayer(LoRALayer):

@@ -10,8 +10,7 @@ from library.errors import UserError
 from networks.kinds.construction import dropouts_of
 from networks.layers.adapted_layer import AdaptedLayer, Tensors
 from networks.layers.dropouts import NO_DROPOUT, Dropouts
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 WEIGHT, BIAS = "w_norm", "b_norm"
 

@@ -13,9 +13,8 @@ from torch.autograd.function import once_differentiable
 from library.errors import UserError
 from networks.layers.adapted_layer import AdaptedLayer
 from networks.layers.computing_precision import HALF_PRECISIONS, in_computing_precision
-from networks.layers.convolution_geometry import ConvolutionGeometry
 from networks.layers.dropouts import NO_DROPOUT, Dropouts
-from networks.layers.summed_products import summed_convolution, summed_linear
+from networks.layers.formed_changes import output_with_formed_change
 
 
 class OutputChangeLayer(AdaptedLayer):
@@ -50,12 +49,15 @@ class OutputChangeLayer(AdaptedLayer):
         return self.change_along(self.base_product(x), self._output_axis)
 
     def adapted_output(self, x: torch.Tensor) -> torch.Tensor:
-        x, weight, bias = in_computing_precision(x, self.layer.weight, self.layer.bias)
+        x, bias = in_computing_precision(x, self.layer.bias)
+        weight = self.layer.weight
         if self.changes_weight(x):
-            terms = [(x, weight), (x, self.multiplier * self.change_along(weight, 0))]
-            if self._is_convolution:
-                return summed_convolution(terms, bias, ConvolutionGeometry.of(self.layer))
-            return summed_linear(terms, bias)
+
+            def form_change() -> torch.Tensor:
+                return self.multiplier * self.change_along(weight.to(x.dtype), 0)
+
+            return output_with_formed_change(x, form_change, list(self.parameters()), weight, bias, self.geometry())
+        weight = weight.to(x.dtype)
         product = self._compute(x, weight, None)
         change = self.multiplier * self.change_along(product, self._output_axis)
         is_half = x.dtype in HALF_PRECISIONS

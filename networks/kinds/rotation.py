@@ -11,14 +11,17 @@ import torch
 from torch import nn
 
 from library.errors import UserError
+from library.wording import listed
 from networks.kinds.construction import dropouts_of
 from networks.kinds.output_change import OutputChangeLayer
 from networks.layers.adapted_layer import Tensors
 from networks.layers.dropouts import NO_DROPOUT, Dropouts
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 BLOCKS, RESCALE, CONSTRAINT = "oft_blocks", "rescale", "alpha"
+
+_EXAMPLES = 3
+"""Names of layers in a message."""
 
 
 class RotationLayer(OutputChangeLayer):
@@ -34,6 +37,7 @@ class RotationLayer(OutputChangeLayer):
     """
 
     SUFFIXES: ClassVar = frozenset({BLOCKS, RESCALE, CONSTRAINT})
+    EXACT: ClassVar = (RESCALE,)
     BLOCK_AXES: ClassVar[int]
     """Number of axes of oft_blocks: what tells the kinds' files apart."""
 
@@ -56,6 +60,7 @@ class RotationLayer(OutputChangeLayer):
 
     @classmethod
     def build(cls, target: Target, size: LayerSize, arguments: Any, multiplier: float) -> Self:
+        cls.check_sizes([(target, size)], arguments)
         return cls(
             target.name,
             target.layer,
@@ -68,11 +73,7 @@ class RotationLayer(OutputChangeLayer):
 
     @classmethod
     def shape_for(cls, target: Target, size: LayerSize, arguments: Any) -> tuple[int, ...]:
-        """Shape of oft_blocks.
-
-        Raises:
-            UserError: the layer's outputs cannot be divided so.
-        """
+        """Shape of oft_blocks; of sizes that were checked."""
         raise NotImplementedError(cls.__name__)
 
     @classmethod
@@ -170,6 +171,14 @@ def limit_skewness(blocks: torch.Tensor, limit: float) -> torch.Tensor:
     exact = blocks.to(torch.promote_types(blocks.dtype, torch.float32))
     norm = torch.linalg.vector_norm(exact - exact.mT)
     return exact * (limit / norm.clamp(min=limit))
+
+
+def ranks_of(sizes: Sequence[tuple[Target, LayerSize]]) -> str:
+    return ", ".join(map(str, sorted({size.rank for _, size in sizes})))
+
+
+def names_of(sizes: Sequence[tuple[Target, LayerSize]]) -> str:
+    return listed([target.name for target, _ in sizes], _EXAMPLES)
 
 
 def _ones_for_outputs(layer: nn.Module) -> torch.Tensor:

@@ -4,7 +4,7 @@ A kind need only define `delta_weight`; everything else follows from it. What it
 it overrides.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import torch
@@ -12,11 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from library.errors import UserError
+from networks.layers.computing_precision import HALF_PRECISIONS
 from networks.layers.convolution_geometry import ConvolutionGeometry
 from networks.layers.dropouts import NO_DROPOUT, Dropouts, draws_module_dropout
-from networks.layers.summed_products import summed_convolution, summed_linear
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 Tensors = Mapping[str, torch.Tensor]
 """Of one layer, by the second part of their names in a file: "lora_down.weight", "alpha"."""
@@ -36,6 +35,9 @@ class AdaptedLayer(nn.Module):
 
     SUFFIXES: ClassVar[frozenset[str]]
     """Names of all tensors that a file may hold for a layer of this kind."""
+    EXACT: ClassVar[tuple[str, ...]] = ()
+    """Of these, those that stay in fp32 where the network is converted to half precision: they scale the whole weight
+    or the whole change, which rounding them would change from what the file or the base model has."""
 
     def __init__(self, name: str, layer: nn.Module, multiplier: float = 1.0, dropouts: Dropouts = NO_DROPOUT):
         super().__init__()
@@ -45,6 +47,14 @@ class AdaptedLayer(nn.Module):
         self._layer = (layer,)  # in a tuple: the layer belongs to the model, not to the network
         self._original_forward: Any = None
         self._reads_weight = False
+
+    @classmethod
+    def check_sizes(cls, sizes: Sequence[tuple[Target, LayerSize]], arguments: Any) -> None:
+        """For kinds that cannot have any rank: whether all layers can be built, and with which rank they could.
+
+        Raises:
+            UserError: some cannot; with one problem for all of them.
+        """
 
     @classmethod
     def build(cls, target: Target, size: LayerSize, arguments: Any, multiplier: float) -> Self:
@@ -96,22 +106,20 @@ class AdaptedLayer(nn.Module):
         return self._compute(x, weight, None if bias is None else bias.to(x.dtype))
 
     def _compute(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        if isinstance(self.layer, nn.Conv2d):
-            return ConvolutionGeometry.of(self.layer).convolve(x, weight, bias)
-        return functional.linear(x, weight, bias)
+        geometry = self.geometry()
+        return functional.linear(x, weight, bias) if geometry is None else geometry.convolve(x, weight, bias)
+
+    def geometry(self) -> ConvolutionGeometry | None:
+        """That of a convolution; None for linear layers."""
+        return ConvolutionGeometry.of(self.layer) if isinstance(self.layer, nn.Conv2d) else None
 
     def adapted_output(self, x: torch.Tensor) -> torch.Tensor:
         """The layer's output with the change, computed from the layer's weight, which is there as such.
 
-        In half precision, the sum is rounded once: a small change survives it.
+        Kinds override it: with what keeps less for the backward pass than the changed weight, and so that in half
+        precision the sum is rounded once, and a small change survives it.
         """
-        terms = [(x, self.layer.weight), (x, self.multiplier * self.delta_weight())]
-        bias, delta_bias = self.layer.bias, self.delta_bias()
-        if delta_bias is not None:
-            bias = self.multiplier * delta_bias + (0 if bias is None else bias)
-        if isinstance(self.layer, nn.Conv2d):
-            return summed_convolution(terms, bias, ConvolutionGeometry.of(self.layer))
-        return summed_linear(terms, bias)
+        return self.reference_output(x, self.multiplier)
 
     @property
     def layer(self) -> Any:
@@ -121,6 +129,16 @@ class AdaptedLayer(nn.Module):
         """The weight of the model's layer; expanded if it is stored in eight bits."""
         expanded = getattr(self.layer, "expanded_weight", None)
         return expanded() if expanded is not None else self.layer.weight.detach()
+
+    def _apply(self, function: Any, recurse: bool = True) -> Self:
+        """Behind `to`, `half`, `bfloat16` and the like."""
+        exact = {name: tensor.data for name in self.EXACT if (tensor := getattr(self, name, None)) is not None}
+        super()._apply(function, recurse)
+        for name, values in exact.items():
+            tensor = getattr(self, name)
+            if tensor.dtype in HALF_PRECISIONS:
+                tensor.data = values.to(tensor.device)
+        return self
 
     def hook_into_layer(self) -> None:
         """From now on the layer computes with the change. A network applied earlier stays in effect: both add up."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -38,6 +39,14 @@ class ConvolutionGeometry:
         """x (batch, in, height, width) with weight (out, in / groups, kernel height, kernel width)."""
         x, geometry = self.bordered(x)
         return functional.conv2d(x, weight, bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
+
+    def output_size(self, size: Sequence[int], kernel: Sequence[int]) -> tuple[int, ...]:
+        """(height, width) of what comes of an input of some size; kernel (height, width)."""
+        lengths = zip(size, kernel, self.stride, self.padding, self.dilation, strict=True)
+        return tuple(
+            (length + 2 * padding - dilation * (taps - 1) - 1) // stride + 1
+            for length, taps, stride, padding, dilation in lengths
+        )
 
     def aligns_with_input(self, kernel: tuple[int, ...]) -> bool:
         """Whether one tap of the kernel (height, width) reads, for each output, the input pixel at output * stride."""

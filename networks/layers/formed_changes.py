@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 from networks.layers.computing_precision import HALF_PRECISIONS, in_computing_precision
 from networks.layers.convolution_geometry import ConvolutionGeometry, convolution_gradients
-from networks.layers.summed_products import summed_convolution, summed_linear
+from networks.layers.summed_products import summed
 
 FormChange = Callable[[], Tensor]
 
@@ -77,8 +77,7 @@ class _FormedChange(torch.autograd.Function):
 def _output(
     x: Tensor, weight: Tensor | None, change: Tensor, bias: Tensor | None, geometry: ConvolutionGeometry | None
 ) -> Tensor:
-    terms = [(x, change)] if weight is None else [(x, weight), (x, change)]
-    return summed_linear(terms, bias) if geometry is None else summed_convolution(terms, bias, geometry)
+    return summed([(x, change)] if weight is None else [(x, weight), (x, change)], bias, geometry)
 
 
 def _input_gradient(

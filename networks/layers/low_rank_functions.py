@@ -33,7 +33,7 @@ def low_rank_linear(
     mask: Tensor | None = None,
     factor: Tensor | None = None,
     divisor: float = 1.0,
-    projection: Tensor | None = None,
+    shared: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """x W^T + bias + scale * ((x down^T) * mask) up^T, of shape (..., out).
 
@@ -44,12 +44,16 @@ def low_rank_linear(
         mask: multiplied with the inner values, (..., rank) or what broadcasts to it; gets no gradient.
         factor: (in,); if given, x * factor takes the place of x. In fp32, so that it can be close to 1.
         divisor: of everything but the bias.
-        projection: x down^T if it is known (see shared_projection); a value: gradients go to x and down themselves.
+        shared: x and x down^T in the precision that is computed in, if they are known (see shared_projection). These
+            are values: gradients go to x and down themselves.
     """
     if _is_trained(weight, bias):
         return in_full_precision(plain_low_rank_linear, x, weight, bias, down, up, scale, mask, factor, divisor)
-    x, bias, down, up, mask, projection = in_computing_precision(x, bias, down, up, mask, projection)
-    return _LowRankLinear.apply(x, weight, bias, down, up, scale, mask, factor, divisor, projection)
+    if shared is None:
+        x, bias, down, up, mask = in_computing_precision(x, bias, down, up, mask)
+        return _LowRankLinear.apply(x, None, weight, bias, down, up, scale, mask, factor, divisor, None)
+    values, bias, down, up, mask, projection = in_computing_precision(shared[0], bias, down, up, mask, shared[1])
+    return _LowRankLinear.apply(x, values, weight, bias, down, up, scale, mask, factor, divisor, projection)
 
 
 def low_rank_convolution(
@@ -155,10 +159,13 @@ def _masked_rows(inner: Tensor, x: Tensor, mask: Tensor | None) -> Tensor:
 
 
 class _LowRankLinear(torch.autograd.Function):
+    """If there are values of x, it computes with these, and x itself, which may be wider, gets the gradient."""
+
     @staticmethod
     def forward(
         ctx: Any,
         x: Tensor,
+        values: Tensor | None,
         weight: Tensor,
         bias: Tensor | None,
         down: Tensor,
@@ -169,18 +176,19 @@ class _LowRankLinear(torch.autograd.Function):
         divisor: float,
         projection: Tensor | None,
     ) -> Tensor:
-        rows = rows_of(x) if factor is None else multiplied(rows_of(x), factor)
+        values = x if values is None else values
+        rows = rows_of(values) if factor is None else multiplied(rows_of(values), factor)
         inner = _masked_rows(rows @ down.t() if projection is None else rows_of(projection), x, mask)
-        output = linear_with_change(rows, weight.to(x.dtype), bias, inner, up, scale, divisor)
+        output = linear_with_change(rows, weight.to(rows.dtype), bias, inner, up, scale, divisor)
         ctx.scale, ctx.divisor = scale / divisor, divisor
-        ctx.save_for_backward(x, weight, down, up, inner, mask, factor)
+        ctx.save_for_backward(values, weight, down, up, inner, mask, factor)
         return output.view(*x.shape[:-1], output.shape[-1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, down, up, inner, mask, factor = ctx.saved_tensors
-        needs_x, _, _, needs_down, needs_up, _, _, needs_factor, _, _ = ctx.needs_input_grad
+        needs_x, _, _, _, needs_down, needs_up, _, _, needs_factor, _, _ = ctx.needs_input_grad
         rows, gradient = rows_of(x), rows_of(gradient)
         x_gradient = down_gradient = up_gradient = by_factor = None
         if needs_up:
@@ -195,7 +203,7 @@ class _LowRankLinear(torch.autograd.Function):
             if factor is not None:
                 x_gradient, by_factor = multiplied(x_gradient, factor), factor_gradient(x_gradient, rows, [0])
             x_gradient = x_gradient.view(x.shape)
-        return x_gradient, None, None, down_gradient, up_gradient, None, None, by_factor, None, None
+        return x_gradient, None, None, None, down_gradient, up_gradient, None, None, by_factor, None, None
 
 
 class _LowRankConvolution(torch.autograd.Function):

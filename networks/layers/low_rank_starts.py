@@ -53,7 +53,7 @@ def principal_factors(weight: torch.Tensor, rank: int, scale: float) -> Factors:
     most = min(matrix.shape)
     if rank > most:
         raise UserError(
-            f"--network_args init=pissa: a layer has no more than {most} singular vectors, but the rank {rank}; lower it"
+            f"--network_args init=pissa: a layer has no more than {most} singular vectors, but rank {rank}; lower it"
         )
     left, values, right = torch.svd_lowrank(matrix, min(rank + _EXTRA_VECTORS, most), niter=_POWER_ITERATIONS)
     roots = (values[:rank] / scale).sqrt()

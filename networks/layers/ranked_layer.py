@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from networks.layers.dropouts import NO_DROPOUT, Dropouts
 from networks.layers.weight_norms import SMALLEST_NORM
 
 MAGNITUDE = "dora_scale"
+SCALAR = "scalar"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,13 @@ class RankedLayer(AdaptedLayer):
         alpha: scalar tensor, saved with the weights.
         scale: alpha / rank.
         dora_scale: the magnitudes, (1, in[, 1, 1]) or (out, 1[, 1, 1]), if there is a decomposition.
+        scalar: trained factor of the change that starts at zero, or None. Files have it multiplied into a factor.
     """
+
+    SCALED: ClassVar[tuple[str, ...]] = ()
+    """The factor that takes up the scalar in a file; of several names, the one that is there."""
+
+    EXACT: ClassVar = ("alpha", MAGNITUDE)
 
     alpha: torch.Tensor
 
@@ -55,8 +62,10 @@ class RankedLayer(AdaptedLayer):
         multiplier: float = 1.0,
         dropouts: Dropouts = NO_DROPOUT,
         decomposition: Decomposition | None = None,
+        has_scalar: bool = False,
     ):
         super().__init__(name, layer, multiplier, dropouts)
+        self.register_parameter(SCALAR, nn.Parameter(torch.zeros(())) if has_scalar else None)
         self.lora_dim = rank
         self.register_buffer("alpha", torch.tensor(float(alpha or rank)))
         self.scale = float(self.alpha) / rank
@@ -72,19 +81,34 @@ class RankedLayer(AdaptedLayer):
         raise NotImplementedError(type(self).__name__)
 
     def delta_weight(self) -> torch.Tensor:
+        return self.decomposed(self.additive_delta())
+
+    def decomposed(self, delta: torch.Tensor) -> torch.Tensor:
+        """The change of the weight that an additive one comes to; it is the same if there is no decomposition."""
         if self.decomposition is None:
-            return self.additive_delta()
+            return delta
         weight = self.base_weight().to(self.dora_scale.device, self.dora_scale.dtype)
-        return decomposed_weight(weight, self.additive_delta(), self.dora_scale, self.decomposition) - weight
+        return decomposed_weight(weight, delta, self.dora_scale, self.decomposition) - weight
+
+    def file_tensors(self) -> dict[str, torch.Tensor]:
+        tensors = super().file_tensors()
+        scalar = tensors.pop(SCALAR, None)
+        if scalar is not None:
+            factor = next(suffix for suffix in self.SCALED if suffix in tensors)
+            tensors[factor] = tensors[factor] * scalar
+        return tensors
 
     def load_tensors(self, tensors: Tensors) -> None:
         """Like every kind; and a decomposition takes over a file without one. Its magnitudes then begin at the norms of
-        W + change, so that training goes on from the very weights of that file.
+        W + change, so that training goes on from the very weights of that file. Of a trained scalar, a file's factor
+        already is the product: the scalar goes on from 1.
 
         Convolutions of one pixel and linear layers hold the same numbers: which of the two a projection is differs
         between releases of the model code, and either is taken for the other.
         """
         own = self.state_dict()
+        if self.scalar is not None:
+            tensors = {SCALAR: torch.ones(())} | dict(tensors)
         given = {suffix: _in_shape(tensor, own.get(suffix, tensor).shape) for suffix, tensor in tensors.items()}
         begins = self.decomposition is not None and MAGNITUDE not in given
         super().load_tensors(given | {MAGNITUDE: self.dora_scale} if begins else given)
@@ -108,6 +132,8 @@ class RankedLayer(AdaptedLayer):
                 raise UserError("--network_args wd_on_output=True: the file has magnitudes of inputs; leave it out")
             norm_gradient = getattr(arguments, "norm_gradient", False)  # not all modules make DoRA, but files hold it
             self.decomposition = replace(self.decomposition, norm_gradient=norm_gradient)
+        if getattr(arguments, "use_scalar", False) and self.scalar is None:
+            self.scalar = nn.Parameter(torch.ones(()))
 
     @torch.no_grad()
     def _norms_with_change(self, decomposition: Decomposition) -> torch.Tensor:

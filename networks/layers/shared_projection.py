@@ -23,6 +23,9 @@ class SharedProjection:
     first or the second time, or whether some member is left out, makes no difference to the graph; and what waits here,
     `rank` numbers a row until the next x comes, keeps no activation alive.
 
+    Under autocast, x in half precision is shared as well, for as long as a member keeps it for its backward pass:
+    otherwise each would keep one of its own, of the fp32 values that autocast has normalisations return.
+
     Args:
         members: `down` of each layer, (rank_i, in); the parameters themselves.
     """
@@ -30,6 +33,7 @@ class SharedProjection:
     def __init__(self, members: Sequence[Tensor]):
         self.members = tuple(members)
         self._input: TensorWeakRef | None = None
+        self._converted: TensorWeakRef | None = None
         self._versions: tuple[Any, ...] = ()
         self._waiting: dict[int, Tensor] = {}
 
@@ -37,16 +41,21 @@ class SharedProjection:
         return type(self), (self.members,)  # a copy has nothing waiting
 
     @torch.no_grad()
-    def project(self, member_index: int, x: Tensor) -> Tensor:
-        """The value of x down_i^T, (..., rank_i), for x (..., in), in the precision in which the layer computes."""
+    def project(self, member_index: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The values of x (..., in) and x down_i^T, (..., rank_i), in the precision in which the layer computes."""
         if torch.is_inference_mode_enabled() or x.is_inference():  # x has no version by which to see that it changed
-            return _project(x, [self.members[member_index]])[0]
+            (converted,) = in_computing_precision(x)
+            return converted, _project(converted, [self.members[member_index]])[0]
         versions = self._versions_with(x)
         is_known = self._input is not None and self._input() is x and self._versions == versions
+        converted = self._converted() if is_known and self._converted is not None else None
+        if converted is None:
+            (converted,) = in_computing_precision(x)
+            self._converted = TensorWeakRef(converted)
         if not is_known or member_index not in self._waiting:
             self._input, self._versions = TensorWeakRef(x), versions
-            self._waiting = dict(enumerate(_project(x, self.members)))
-        return self._waiting.pop(member_index)
+            self._waiting = dict(enumerate(_project(converted, self.members)))
+        return converted, self._waiting.pop(member_index)
 
     def _versions_with(self, x: Tensor) -> tuple[Any, ...]:
         """All that must not have changed since, for a projection to be the one that a member would compute itself."""

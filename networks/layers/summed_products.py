@@ -19,6 +19,11 @@ from networks.layers.convolution_geometry import ConvolutionGeometry, convolutio
 Terms = Sequence[tuple[Tensor, Tensor]]
 
 
+def summed(terms: Terms, bias: Tensor | None, geometry: ConvolutionGeometry | None) -> Tensor:
+    """What a layer computes from several pairs of input and weight: a convolution, or a linear one without geometry."""
+    return summed_linear(terms, bias) if geometry is None else summed_convolution(terms, bias, geometry)
+
+
 def summed_linear(terms: Terms, bias: Tensor | None) -> Tensor:
     """The sum of x W^T over all terms (x, W), plus bias, of shape (..., out).
 
@@ -62,8 +67,10 @@ class _SummedLinear(torch.autograd.Function):
             output = rows[-1] @ matrices[-1] if bias is None else torch.addmm(bias, rows[-1], matrices[-1])
             for x, matrix in list(zip(rows, matrices, strict=True))[-2::-1]:
                 output.addmm_(x, matrix)
-        ctx.has_one_input = _is_one(inputs)
-        ctx.save_for_backward(*tensors)
+        ctx.has_one_input, ctx.dtype = _is_one(inputs), dtype
+        _, *needs = ctx.needs_input_grad
+        kept = (x if needed else None for x, needed in zip(inputs, _halves(needs)[1], strict=True))
+        ctx.save_for_backward(*kept, *weights)
         return output.view(*shape, output.shape[-1])
 
     @staticmethod
@@ -74,16 +81,16 @@ class _SummedLinear(torch.autograd.Function):
         needs_x, needs_weight = _halves(needs)
         rows = gradient.reshape(-1, gradient.shape[-1])
         of_inputs: list[Tensor | None] = [None] * len(inputs)
-        for place, (x, weight, needed) in enumerate(zip(inputs, weights, needs_x, strict=True)):
+        for place, (weight, needed) in enumerate(zip(weights, needs_x, strict=True)):
             if not needed:
                 continue
             if ctx.has_one_input and place > 0:
-                of_inputs[0].addmm_(rows, weight.to(x.dtype))
+                of_inputs[0].addmm_(rows, weight.to(ctx.dtype))
             else:
-                of_inputs[place] = rows @ weight.to(x.dtype)
+                of_inputs[place] = rows @ weight.to(ctx.dtype)
         return (
             rows.sum(0) if needs_bias else None,
-            *(None if of_x is None else of_x.view(x.shape) for x, of_x in zip(inputs, of_inputs, strict=True)),
+            *(None if of_x is None else of_x.view(*gradient.shape[:-1], -1) for of_x in of_inputs),
             *(
                 rows.t() @ x.reshape(-1, x.shape[-1]) if needed else None
                 for x, needed in zip(inputs, needs_weight, strict=True)
@@ -130,7 +137,7 @@ def _in_one_precision(terms: Terms, bias: Tensor | None) -> tuple[list[Tensor], 
     dtype = computing_precision(terms[0][0])
     converted: dict[int, Tensor] = {}  # the same x stays one tensor
     inputs = [converted.setdefault(id(x), x.to(dtype)) for x, _ in terms]
-    weights = [weight if weight.grad_fn is None else weight.to(dtype) for _, weight in terms]
+    weights = [weight if weight.is_leaf else weight.to(dtype) for _, weight in terms]
     return inputs, weights, None if bias is None else bias.to(dtype)
 
 

@@ -12,17 +12,18 @@ from torch import nn
 from library.errors import UserError
 from library.wording import listed
 from networks.arguments import DEFAULT_RANK, NetworkArguments, check_arguments, parse_arguments
+from networks.arguments.block_lists import block_rate_factors
 from networks.arguments.kinds import RatioArguments
 from networks.files.key_dialects import to_own_names
 from networks.kinds.catalogue import OF_MODULE, recognise, tensors_by_layer
 from networks.kinds.construction import dropouts_of
 from networks.kinds.norm import NormLayer, is_norm
 from networks.layers.adapted_layer import AdaptedLayer, Tensors
+from networks.network.chosen_layers import selection_of
 from networks.network.layer_network import LayerNetwork
+from networks.network.layer_sizes import pattern_rate, plan_sizes, useless_ranks
 from networks.network.loading import read_in_own_names
 from networks.network.optimizer_groups import RateRules
-from networks.targeting.block_settings import block_rate_factors, pattern_rate, plan_sizes
-from networks.targeting.chosen_layers import selection_of
 from networks.targeting.targets import DiscoveredTargets, Target, find_all, find_targets
 
 logger = logging.getLogger(__name__)
@@ -68,20 +69,23 @@ class NetworkModule:
         targets = find_targets(text_encoder, unet, selection_of(parsed))
         sizes = plan_sizes(targets, network_dim or DEFAULT_RANK, network_alpha or 0.0, parsed)
         kind: Any = OF_MODULE[self.path]
+        of_kind = [(target, sizes[target.name]) for target in targets if target.name in sizes and not _is_norm(target)]
+        kind.check_sizes(of_kind, parsed)
+        if parsed.GROWS_WITH_RANK:
+            for notice in useless_ranks(of_kind):
+                logger.warning(notice)
 
         def build(target: Target) -> AdaptedLayer:
-            made = NormLayer if is_norm(target.layer) else kind
+            made = NormLayer if _is_norm(target) else kind
             return made.build(target, sizes[target.name], parsed, multiplier)
 
         layers = _build_each([target for target in targets if target.name in sizes], build)
-        network = LayerNetwork(
+        return LayerNetwork(
             [layers[target.name] for target in targets.text_encoder if target.name in layers],
             [layers[target.name] for target in targets.unet if target.name in layers],
             _rate_rules(parsed, targets),
+            parsed.verbose,
         )
-        if parsed.verbose:
-            _name_layers(network)
-        return network
 
     def create_network_from_weights(
         self,
@@ -116,7 +120,8 @@ class NetworkModule:
                 made[target.part].append(_continued(kind, target, in_file[name], multiplier, parsed, file))
         if not any(made.values()):
             raise UserError(f"network file '{file}': none of its {len(in_file)} layers belongs to this model")
-        return LayerNetwork(made["text_encoder"], made["unet"], _rate_rules(parsed, everything)), weights
+        rules = _rate_rules(parsed, everything)
+        return LayerNetwork(made["text_encoder"], made["unet"], rules, parsed.verbose), weights
 
     def _kind_of(self, tensors: Tensors) -> type[AdaptedLayer] | None:
         """Of a file's tensors of one layer. Several kinds may have the same files; this module's comes first."""
@@ -178,6 +183,5 @@ def _plus_ratios(arguments: NetworkArguments) -> tuple[float | None, float | Non
     return arguments.loraplus_unet_lr_ratio or for_both, arguments.loraplus_text_encoder_lr_ratio or for_both
 
 
-def _name_layers(network: LayerNetwork) -> None:
-    for layer in network.layers():
-        logger.info("%s: %s", layer.lora_name, layer)
+def _is_norm(target: Target) -> bool:
+    return is_norm(target.layer)

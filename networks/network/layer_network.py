@@ -1,5 +1,6 @@
 """The network all of our own kinds share: adapted layers, applied, trained and saved together."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,8 +11,10 @@ from library.errors import UserError
 from networks.files.weights_file import write_network_file
 from networks.kinds.catalogue import tensors_by_layer
 from networks.layers.adapted_layer import AdaptedLayer
+from networks.network.description import describe_layers
 from networks.network.input_sharing import share_inputs
 from networks.network.loading import LoadReport, compare_layers, read_in_own_names
+from networks.network.misfits import advice
 from networks.network.optimizer_groups import (
     Groups,
     RatedLayers,
@@ -22,6 +25,8 @@ from networks.network.optimizer_groups import (
 )
 from networks.network.weight_norm_limit import NormReport, limit_norms
 from networks.targeting.targets import text_encoder_prefixes
+
+logger = logging.getLogger(__name__)
 
 NO_RULES = RateRules()
 
@@ -37,11 +42,17 @@ class LayerNetwork(nn.Module):
         text_encoder_layers: Sequence[AdaptedLayer],
         unet_layers: Sequence[AdaptedLayer],
         rules: RateRules = NO_RULES,
+        is_verbose: bool = False,
     ):
+        """
+        Args:
+            is_verbose: every layer is named in the log when its learning rate is known.
+        """
         super().__init__()
         self.text_encoder_loras = list(text_encoder_layers)
         self.unet_loras = list(unet_layers)
         self._rules = rules
+        self._is_verbose = is_verbose
 
     def apply_to(
         self, text_encoder: Any, unet: nn.Module, apply_text_encoder: bool = True, apply_unet: bool = True
@@ -73,7 +84,7 @@ class LayerNetwork(nn.Module):
         report = compare_layers(own, in_file)
         if not report.loaded:
             raise UserError(f"network file '{file}': none of its {len(in_file)} layers belongs to this network")
-        problems = []
+        problems: list[str] = []
         for name in report.loaded:
             try:
                 own[name].load_tensors(in_file[name])
@@ -83,7 +94,7 @@ class LayerNetwork(nn.Module):
             raise UserError(
                 f"network file '{file}' does not fit this network: {problems[0]}"
                 + (f" (and {len(problems) - 1} more)" if len(problems) > 1 else "")
-                + "; give the arguments that it was trained with, or --dim_from_weights"
+                + f"; {advice({name: layer.file_tensors() for name, layer in own.items()}, in_file)}"
             )
         return report
 
@@ -113,12 +124,16 @@ class LayerNetwork(nn.Module):
         """
         default = default_lr or 0.0
         unet_rate = default if unet_lr is None else unet_lr
-        return build_groups(
+        groups, descriptions = build_groups(
             [
                 *self._text_encoder_parts(text_encoder_lr or (), default),
                 *unet_parts(self.unet_loras, unet_rate, self._rules),
             ]
         )
+        if self._is_verbose:
+            for line in describe_layers(self.layers(), groups, descriptions):
+                logger.info(line)
+        return groups, descriptions
 
     def _text_encoder_parts(self, rates: Sequence[float], default: float) -> Iterable[RatedLayers]:
         """The text encoders' layers, together as long as their rates are the same."""

@@ -43,7 +43,7 @@ def parts_with_own_rates(
 ) -> tuple[list[RatedLayers], list[AdaptedLayer]]:
     """What has a rate of its own, a part for each rate; and the other layers."""
     by_rate: dict[float, list[AdaptedLayer]] = {}
-    others = []
+    others: list[AdaptedLayer] = []
     for layer in layers:
         rate = rules.layer_rates.get(layer.lora_name)
         (others if rate is None else by_rate.setdefault(rate, [])).append(layer)

@@ -85,7 +85,8 @@ def _read_toml(file: str) -> Mapping[str, Any]:
     try:
         return tomllib.loads(Path(file).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UserError(f"--network_args preset={file}: the file cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"--network_args preset={file}: the file cannot be read: {reason}") from None
 
 
 _SWITCHES = ("enable_conv", "use_fnmatch")

@@ -47,6 +47,15 @@ class Target:
 
 
 @dataclass(frozen=True)
+class LayerSize:
+    """Of the change of a layer."""
+
+    rank: int
+    alpha: float
+    """0 means the rank, and has become it, except where --network_alpha is a constraint"""
+
+
+@dataclass(frozen=True)
 class DiscoveredTargets:
     """The targets of a model, in the order of its layers."""
 

@@ -7,16 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from networks.files.client_support import Form, forms_in
+from networks.files.weights_file import not_finite
 from networks.kinds.catalogue import recognise, tensors_by_layer
-
-_RANK_SUFFIXES: Mapping[str, int] = {
-    "lora_down.weight": 0,
-    "hada_w1_b": 0,
-    "lokr_w2_b": 0,
-    "lokr_w1_b": 0,
-    "a2.weight": 0,
-}
-"""Suffix -> the axis of its tensor that is as long as the rank; the first that a layer has counts."""
+from networks.kinds.file_ranks import rank_in_file
 
 
 @dataclass(frozen=True)
@@ -24,8 +17,9 @@ class FileContents:
     layers: list[str]
     forms: Counter[Form]
     """form -> number of layers"""
-    sizes: Counter[tuple[int | None, float | None]]
-    """(rank, alpha) -> number of layers; None for what a layer does not have"""
+    sizes: Counter[tuple[int, float | None] | None]
+    """rank, and alpha if there is one -> number of layers; None for layers without a rank, in which alpha is something
+    else, as the limit of OFT, or means nothing"""
     dtypes: Counter[str]
     """precision -> number of tensors"""
     not_finite: list[str]
@@ -42,19 +36,21 @@ def examine_contents(weights: Mapping[str, torch.Tensor]) -> FileContents:
         weights: by the names that we write (networks.files.key_dialects).
     """
     layers = tensors_by_layer(weights)
-    finite = {name: bool(torch.isfinite(tensor).all()) for name, tensor in weights.items()}
-    largest = [tensor.abs().max().item() for name, tensor in weights.items() if finite[name] and tensor.numel()]
+    broken = not_finite(weights)
+    largest = [tensor.abs().max().item() for name, tensor in weights.items() if name not in broken and tensor.numel()]
     return FileContents(
         layers=list(layers),
         forms=forms_in(weights),
         sizes=Counter(_size(tensors) for tensors in layers.values()),
         dtypes=Counter(str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()),
-        not_finite=[name for name, is_finite in finite.items() if not is_finite],
+        not_finite=broken,
         unknown=[name for name, tensors in layers.items() if recognise(tensors) is None],
         largest=max(largest, default=0.0),
     )
 
 
-def _size(tensors: Mapping[str, torch.Tensor]) -> tuple[int | None, float | None]:
-    rank = next((tensors[suffix].shape[axis] for suffix, axis in _RANK_SUFFIXES.items() if suffix in tensors), None)
+def _size(tensors: Mapping[str, torch.Tensor]) -> tuple[int, float | None] | None:
+    rank = rank_in_file(tensors)
+    if rank is None:
+        return None
     return rank, float(tensors["alpha"]) if "alpha" in tensors else None

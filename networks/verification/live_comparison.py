@@ -44,14 +44,21 @@ def compare_with_live(weights: Mapping[str, torch.Tensor], targets: Iterable[Tar
     Args:
         weights: what the file holds.
         targets: the layers of the model, to which the network is applied. The network must not be in training mode.
+            Those without a weight (has_weight) are left out.
     """
     in_file = tensors_by_layer(weights)
     for target in targets:
         kind = recognise(in_file.get(target.name, {}))
-        if kind is not None:
-            device = next(target.layer.parameters()).device
+        if kind is not None and has_weight(target.layer):
+            device = target.layer.weight.device
             adapted = kind.from_tensors(target.name, target.layer, in_file[target.name]).to(device)
             yield _compare(target, adapted)
+
+
+def has_weight(layer: nn.Module) -> bool:
+    """Some networks of others take a layer's weight away and compute with one of their own. What it was, and thus what
+    the file would change, cannot be seen then."""
+    return getattr(layer, "weight", None) is not None
 
 
 def _compare(target: Target, adapted: AdaptedLayer) -> LayerComparison:
@@ -94,6 +101,6 @@ def _random_input(layer: Any) -> torch.Tensor:
         shape = (_ROWS, *layer.normalized_shape)
     else:
         shape = (_ROWS, layer.in_features)
-    parameter = next(layer.parameters())
-    dtype = parameter.dtype if parameter.dtype.itemsize > 1 else torch.float32  # of eight-bit layers: any
-    return torch.randn(shape, generator=generator).to(parameter.device, dtype)
+    weight = layer.weight
+    dtype = weight.dtype if weight.dtype.itemsize > 1 else torch.float32  # of eight-bit layers: any
+    return torch.randn(shape, generator=generator).to(weight.device, dtype)

@@ -1,5 +1,6 @@
 """What is known of a network file, as lines of text."""
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from library.wording import counted, listed
@@ -12,6 +13,12 @@ _MOST_SIZES = 12
 _BAR_LENGTH = 30
 
 
+def describe_families(names: Sequence[str]) -> Iterator[str]:
+    """Args: names: of the model families that the network may belong to; none if that is not known."""
+    if names:
+        yield f"for models of {' or '.join(names)}"
+
+
 def describe_contents(contents: FileContents) -> Iterator[str]:
     forms = ", ".join(f"{form.value} ({count})" for form, count in contents.forms.items())
     yield f"{counted(len(contents.layers), 'layer')}: {forms}"
@@ -21,17 +28,19 @@ def describe_contents(contents: FileContents) -> Iterator[str]:
 
 
 def _describe_sizes(contents: FileContents) -> Iterator[str]:
-    sizes = contents.sizes.most_common(_MOST_SIZES)
-    if all(size == (None, None) for size, _ in sizes):
+    ranked = Counter({size: count for size, count in contents.sizes.items() if size is not None})
+    if not ranked:
         return
     yield "  rank  alpha  scale  layers"
-    for (rank, alpha), count in sizes:
-        scale = f"{alpha / rank:.3g}" if rank and alpha is not None else "-"
-        alpha_text = "-" if alpha is None else f"{alpha:g}"
-        yield f"{rank or '-':>6} {alpha_text:>6} {scale:>6} {count:>7}"
-    others = len(contents.sizes) - len(sizes)
-    if others:
+    for (rank, alpha), count in ranked.most_common(_MOST_SIZES):
+        scale = "-" if alpha is None or not rank else f"{alpha / rank:.3g}"
+        yield f"{rank:>6} {'-' if alpha is None else f'{alpha:g}':>6} {scale:>6} {count:>7}"
+    others = len(ranked) - _MOST_SIZES
+    if others > 0:
         yield f"  and {counted(others, 'other pair')}"
+    without = contents.sizes[None]
+    if without:
+        yield f"  {counted(without, 'layer')} without a rank"
 
 
 def describe_faults(contents: FileContents) -> Iterator[str]:

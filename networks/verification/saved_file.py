@@ -1,5 +1,6 @@
 """The check of a file that was just saved, against the network in memory that it was saved from."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from networks.files.key_dialects import to_own_names
 from networks.files.weights_file import read_network_file
 from networks.kinds.catalogue import recognise, tensors_by_layer
 from networks.targeting.targets import find_all
-from networks.verification.live_comparison import TOLERANCE, LayerComparison, compare_with_live
+from networks.verification.live_comparison import TOLERANCE, LayerComparison, compare_with_live, has_weight
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Verification:
     """layers of the file that the model does not have"""
     missing: Sequence[str]
     """layers that a network changes and the file does not hold"""
+    without_weight: Sequence[str] = ()
+    """layers of the file that cannot be compared, since the network took the weight away from the model's layer"""
 
     @property
     def differing(self) -> list[LayerComparison]:
@@ -32,10 +35,11 @@ class Verification:
         """What is wrong with the file, in words."""
         found = []
         if self.differing:
-            worst = max(self.differing, key=lambda layer: layer.error)
+            worst = max(self.differing, key=lambda layer: math.inf if math.isnan(layer.error) else layer.error)
+            how = f"off by {worst.error:.0%} of its change" if math.isfinite(worst.error) else "which gives no numbers"
             found.append(
                 f"{len(self.differing)} of {counted(len(self.compared), 'layer')} do not compute what was trained; "
-                f"worst: {worst.name}, off by {worst.error:.0%} of its change"
+                f"worst: {worst.name}, {how}"
             )
         if self.missing:
             found.append(f"{counted(len(self.missing), 'layer')} of the network missing, such as {self.missing[0]}")
@@ -50,9 +54,15 @@ class Verification:
         return found
 
     def __str__(self) -> str:
-        largest = max((layer.error for layer in self.compared), default=0.0)
-        layers = counted(len(self.compared), "layer")
-        return f"{layers} compute what was trained (to {max(largest, 0.0001):.2%} of a change)"
+        parts = []
+        if self.compared or not self.without_weight:
+            largest = max((layer.error for layer in self.compared), default=0.0)
+            layers = counted(len(self.compared), "layer")
+            parts.append(f"{layers} compute what was trained (to {max(largest, 0.0001):.2%} of a change)")
+        if self.without_weight:
+            layers = counted(len(self.without_weight), "layer")
+            parts.append(f"{layers} not compared, since this network keeps the model's weights to itself")
+        return "; ".join(parts)
 
 
 def verify_saved_file(file: Path, text_encoder: nn.Module | list[nn.Module] | None, unet: nn.Module) -> Verification:
@@ -73,6 +83,7 @@ def verify_saved_file(file: Path, text_encoder: nn.Module | list[nn.Module] | No
         unknown=unknown,
         unmatched=[name for name in in_file if name not in everything and name not in unknown],
         missing=[name for name, target in everything.items() if name not in in_file and _is_changed(target.layer)],
+        without_weight=[name for name in in_file if name in everything and not has_weight(everything[name].layer)],
     )
 
 

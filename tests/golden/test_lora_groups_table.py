@@ -3,7 +3,8 @@
 import pytest
 
 from networks.lora import create_network
-from tests.golden.test_lora_tables import KEYS, views_of
+from tests.golden.test_lora_tables import KEYS
+from tests.models.full_size import full_size_views
 
 
 def examples(part: str):
@@ -16,7 +17,7 @@ def examples(part: str):
 
 def build(family, example):
     """The network, its groups and their descriptions."""
-    views = views_of(family)
+    views = full_size_views(family)
     encoders = views.text_encoders_as_kohya()
     network = create_network(
         1.0, example["network_dim"], example["network_alpha"], None, encoders, views.unet, **example["network_args"]

@@ -2,28 +2,17 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
 
 import pytest
 import torch
 from torch import nn
 
-from library.models.adapter import NetworkViews
-from library.models.network_view import view_of_clip, view_of_sdxl_unet, view_of_unet
-from library.models.stable_diffusion.projections import project_by_convolution
 from networks.kinds.lora import LoRALayer
 from networks.layers.dropouts import Dropouts
 from networks.lora import create_network
 from networks.network.weight_norm_limit import limit_norms
 from tests.golden.tables import numbered, table, tensors
-from tests.models.full_size import (
-    empty_sd15_text_encoder,
-    empty_sd15_unet,
-    empty_sd21_text_encoder,
-    empty_sd21_unet,
-    empty_sdxl_second_text_encoder,
-    empty_sdxl_unet,
-)
+from tests.models.full_size import full_size_views
 
 FORWARD = table("lora_forward")
 FORWARD_TENSORS = tensors("lora_forward")
@@ -108,25 +97,11 @@ def variants():
     return [(family, variant) for family, keys in KEYS.items() for variant in keys["variants"]]
 
 
-@cache
-def views_of(family: str) -> NetworkViews:
-    if family == "sdxl":
-        encoders = (view_of_clip(empty_sd15_text_encoder()), view_of_clip(empty_sdxl_second_text_encoder()))
-        return NetworkViews(view_of_sdxl_unet(empty_sdxl_unet()), encoders, nn.Identity())
-    unet, encoder = {
-        "sd15": (empty_sd15_unet, empty_sd15_text_encoder),
-        "sd21": (empty_sd21_unet, empty_sd21_text_encoder),
-    }[family]
-    built = unet()
-    project_by_convolution(built)
-    return NetworkViews(view_of_unet(built), (view_of_clip(encoder()),), nn.Identity())
-
-
 @pytest.mark.parametrize(
     ("family", "variant"), variants(), ids=lambda value: value if isinstance(value, str) else value["name"]
 )
 def test_file_keys(family, variant):
-    views = views_of(family)
+    views = full_size_views(family)
     encoders = views.text_encoders_as_kohya()
     rank, alpha = variant["network_dim"], variant["network_alpha"]
     network = create_network(1.0, rank, alpha, None, encoders, views.unet, **variant["network_args"])

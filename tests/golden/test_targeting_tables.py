@@ -4,8 +4,9 @@ import pytest
 
 from library.errors import UserError
 from networks.arguments import check_arguments, parse_arguments
-from networks.targeting.block_settings import block_rate_factors, plan_sizes
-from networks.targeting.chosen_layers import selection_of
+from networks.arguments.block_lists import block_rate_factors
+from networks.network.chosen_layers import selection_of
+from networks.network.layer_sizes import plan_sizes
 from networks.targeting.targets import find_targets
 from tests.golden.tables import table
 from tests.models.full_size import full_size_views

@@ -332,5 +332,11 @@ def test_archives_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize("extension", [".safetensors", ".ckpt"])
+def test_a_folder(tmp_path, extension):
+    (tmp_path / f"folder{extension}").mkdir()
+    assert refusal(tmp_path / f"folder{extension}") == "this is a folder; name a file in it"
+
+
+@pytest.mark.parametrize("extension", [".safetensors", ".ckpt"])
 def test_a_file_that_is_gone(tmp_path, extension):
     assert refusal(tmp_path / f"gone{extension}") == "No such file or directory"

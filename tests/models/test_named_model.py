@@ -5,9 +5,10 @@ import safetensors.torch
 import torch
 
 from library.errors import UserError
-from library.models.family import FAMILIES, SD1
+from library.models.checkpoints.identification import UNET_PREFIX
+from library.models.family import FAMILIES, SD1, SDXL
 from library.models.named_model import load_named_model
-from tests.models.tiny_families import save_tiny_folder, tiny_unet_of
+from tests.models.tiny_families import original_weights_of, save_tiny_folder, tiny_pipeline_of, tiny_unet_of
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -23,10 +24,24 @@ def test_every_family(family, tmp_path):
     assert {tensor.dtype for tensor in found.values()} == {torch.float32}
 
 
-def test_precision(tmp_path):
-    save_tiny_folder(SD1, tmp_path)
-    model = load_named_model(str(tmp_path), "base", torch.float16)
-    assert {tensor.dtype for tensor in model.views().unet.state_dict().values()} == {torch.float16}
+def test_a_folder_keeps_the_precision_of_its_files(tmp_path):
+    pipeline = tiny_pipeline_of(SD1)
+    pipeline.unet.half()
+    pipeline.text_encoder.bfloat16()
+    pipeline.save_pretrained(tmp_path)
+    views = load_named_model(str(tmp_path), "base").views()
+    assert {tensor.dtype for tensor in views.unet.state_dict().values()} == {torch.float16}
+    assert {parameter.dtype for parameter in views.text_encoders[0].parameters()} == {torch.bfloat16}
+    assert {parameter.dtype for parameter in views.vae.parameters()} == {torch.float32}
+
+
+def test_a_single_file_keeps_its_precisions(tmp_path):
+    weights = original_weights_of(SDXL)
+    halved = {name: tensor.half() for name, tensor in weights.items() if name.startswith(UNET_PREFIX)}
+    torch.save(weights | halved, tmp_path / "model.ckpt")
+    views = load_named_model(str(tmp_path / "model.ckpt"), "base").views()
+    assert {tensor.dtype for tensor in views.unet.state_dict().values()} == {torch.float16}
+    assert {parameter.dtype for encoder in views.text_encoders for parameter in encoder.parameters()} == {torch.float32}
 
 
 def test_what_is_no_model(tmp_path):

@@ -11,7 +11,7 @@ from transformers import CLIPTextModelWithProjection
 
 from library.models.network_view import changes_to_view, leaves_of, view_of_clip, view_of_unet
 from networks.arguments.kinds import LoRAArguments
-from networks.targeting.chosen_layers import selection_of
+from networks.network.chosen_layers import selection_of
 from networks.targeting.targets import find_targets
 from tests.models.full_size import empty_sd15_text_encoder, empty_sd15_unet
 from tests.models.tiny import clip_configuration, tiny_text_encoder, tiny_unet

@@ -9,7 +9,7 @@ from torch import nn
 
 from library.models.network_view import leaves_of, view_of_clip, view_of_sdxl_unet
 from networks.arguments.kinds import LoRAArguments
-from networks.targeting.chosen_layers import selection_of
+from networks.network.chosen_layers import selection_of
 from networks.targeting.targets import find_targets
 from tests.models.full_size import empty_sd15_text_encoder, empty_sdxl_second_text_encoder, empty_sdxl_unet
 

@@ -65,6 +65,19 @@ def test_our_lora_satisfies_it():
         ("networks/lora", "there is no such module. Did you mean networks.lora?"),
         ("networks.lora.py", "there is no such module. Did you mean networks.lora?"),
         ("networks.lokkr", "there is no such module. Did you mean networks.lokr?"),
+        ("lora", "there is no such module. Did you mean networks.lora?"),
+        ("DoRA", "there is no such module. Did you mean networks.dora?"),
+        ("networks.lycoris", "there is no such module. Did you mean lycoris.kohya?"),
+        ("LyCORIS.kohya", "there is no such module. Did you mean lycoris.kohya?"),
+        ("lycoris.kohia", "there is no such module. Did you mean lycoris.kohya?"),
+        *(
+            (
+                f"networks.{name}",
+                "there is no such module. It is for other models; SD 1.x, SD 2.x and SDXL are trained here, usually "
+                "with networks.lora",
+            )
+            for name in ("lora_flux", "oft_flux", "lora_sd3", "lora_lumina", "lora_hunyuan_image")
+        ),
     ],
 )
 def test_modules_that_do_not_exist(path, expected):
@@ -79,6 +92,13 @@ def test_all_of_ours_are_named_when_none_is_like_it(path):
         "networks.boft", "networks.dora", "networks.dylora", "networks.full", "networks.glora", "networks.ia3",
         "networks.locon", "networks.loha", "networks.lokr", "networks.lora", "networks.lora_fa", "networks.oft",
     ]  # fmt: skip
+
+
+def test_the_package_of_lycoris_is_no_module():
+    expected = "--network_module lycoris: it is a package. Did you mean lycoris.kohya?"
+    with pytest.raises(UserError) as caught:
+        require_module("lycoris")
+    assert caught.value.problems == (expected,)
 
 
 def test_the_old_package_of_locon_is_ours():
@@ -238,6 +258,22 @@ def test_failures_of_packages_are_one_line_with_the_place():
     (problem,) = caught.value.problems
     assert problem.startswith("--network_module a_package.theirs: its create_network failed with ValueError: invalid")
     assert "a_package.theirs.py, line 2" in problem
+    assert problem.endswith("; check --network_args conv_dim=x")
     own = module_of("def create_network():\n    int('x')", "networks.mine")
     with pytest.raises(ValueError, match="invalid literal"):
         call_module(own, "create_network")
+
+
+@pytest.mark.parametrize(
+    ("code", "suspected"),
+    [
+        ("{}[k['algo']]", " algo=lorra"),  # by its value in the text of the error
+        ("preset = None; assert preset is not None", " preset=ful"),  # by its name in the line that failed
+        ("raise ValueError", ""),
+    ],
+)
+def test_the_argument_that_an_error_is_about_is_named(code, suspected):
+    module = module_of(f"def create_network(dim, **k):\n    {code}", "a_package.theirs")
+    with pytest.raises(UserError) as caught:
+        call_module(module, "create_network", 4, algo="lorra", preset="ful", conv_dim="y", dropout=None)
+    assert caught.value.problems[0].endswith(f"); check --network_args{suspected}")

@@ -15,8 +15,7 @@ from networks.files.weights_file import read_network_file
 from networks.kinds.catalogue import OF_MODULE, tensors_by_layer
 from networks.network.creation import NetworkModule
 from networks.network.layer_network import LayerNetwork
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 from tests.networks.adapted_model import (
     AdaptedModel,
     all_gradients,

@@ -17,6 +17,7 @@ from networks.contract import check_network, import_network_module
 from networks.lycoris_notices import lycoris_notices
 from networks.module_lookup import explain_missing_module, require_module
 from networks.unread_arguments import unread_arguments
+from networks.verification.saved_file import verify_saved_file
 from tests.models.full_size import full_size_views
 from tests.models.tiny_families import tiny_adapter_of
 
@@ -194,23 +195,121 @@ def test_parts_that_are_left_out():
 
 
 def test_a_preset_that_finds_nothing():
-    with pytest.raises(UserError, match="nothing would be trained"):
-        build(SDXL, ["algo=ia3", "preset=ia3"])
+    expected = (
+        r"nothing would be trained: lycoris\.kohya adapts no layer of the model: "
+        r"check --network_args algo=ia3 preset=ia3$"
+    )
+    options = NetworkOptions(network_module="lycoris.kohya", network_args=("algo=ia3", "preset=ia3"))
+    with pytest.raises(UserError, match=expected):
+        build_network(kohya, tiny_adapter_of(SDXL), options, OptimizerOptions(learning_rate=1e-3), {}, 1, False)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("argument", "reason"),
     [
-        (["algo=lorra"], "KeyError: 'lorra'"),
-        (["conv_dim=four"], r"ValueError: invalid literal for int\(\) with base 10: 'four'"),
-        (["preset=no such preset.toml"], "AssertionError"),
+        ("algo=lorra", "KeyError: 'lorra'"),
+        ("conv_dim=four", r"ValueError: invalid literal for int\(\) with base 10: 'four'"),
+        ("preset=no such preset.toml", "AssertionError"),
     ],
 )
-def test_what_it_refuses_is_one_line(arguments, reason):
+def test_what_it_refuses_is_one_line(argument, reason):
     with pytest.raises(
-        UserError, match=rf"^--network_module lycoris\.kohya: its create_network failed with {reason} \("
+        UserError,
+        match=rf"^--network_module lycoris\.kohya: its create_network failed with {reason} \(.*"
+        rf"; check --network_args {argument}$",
     ):
-        build(SDXL, arguments)
+        build(SDXL, [argument])
+
+
+# ---- files of other layers
+
+
+def saved(arguments, folder) -> str:
+    """The file of a network with random numbers."""
+    _, trainable = build(SDXL, arguments)
+    with torch.no_grad():
+        for parameter in trainable.network.parameters():
+            parameter.normal_()
+    file = folder / "file.safetensors"
+    save_network(trainable.network, file, None, {})
+    return str(file)
+
+
+OTHERS = [
+    ([], ["algo=loha"], "did not take over 562 of its tensors", "the file's layers are LoRA, the network's are LoHa: "),
+    (
+        ["algo=loha"],
+        [],
+        "did not take over 1124 of its tensors",
+        "the file's layers are LoHa, the network's are LoRA: ",
+    ),
+    (["dora_wd=True"], [], "did not take over 281 of its tensors", "the file's layers are LoRA and DoRA per output, "),
+    ([], ["algo=full"], "does not fit this network: 843 of its", "the file's layers are LoRA, the network's are full "),
+    (
+        [],
+        ["conv_dim=8"],
+        "does not fit this network: 76 of its",
+        "; the rank of its convolutions is 4: conv_dim=4, or ",
+    ),
+    (
+        ["algo=loha"],
+        ["algo=loha", "conv_dim=8"],
+        "does not fit this network: 152 of",
+        "; some of its layers have other ",
+    ),
+    # whose state has the file's names, without taking the tensors over
+    ([], ["algo=dylora"], "did not take over 562 of its tensors", "; give the arguments that it was trained with, or "),
+]
+
+
+@pytest.mark.parametrize(("in_file", "arguments", "what", "advice"), OTHERS)
+def test_what_a_network_does_not_take_over_ends_the_run(tmp_path, in_file, arguments, what, advice):
+    file = saved(in_file, tmp_path)
+    with pytest.raises(UserError) as caught:
+        build(SDXL, arguments, network_weights=file)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"--network_weights '{file}'")
+    assert what in problem
+    assert advice in problem
+    assert "\n" not in problem
+
+
+def test_another_rank(tmp_path):
+    file = saved([], tmp_path)
+    options = NetworkOptions(network_module="lycoris.kohya", network_dim=8, network_weights=file)
+    with pytest.raises(UserError, match=r"; its rank is 4: --network_dim 4; the rank of its convolutions is 4: conv_d"):
+        build_network(kohya, tiny_adapter_of(SDXL), options, OptimizerOptions(learning_rate=1e-3), {}, 1, False)
+
+
+def test_a_lora_becomes_dora(tmp_path):
+    """What the network has besides the file stays as it begins."""
+    build(SDXL, ["dora_wd=True"], network_weights=saved([], tmp_path))
+
+
+# ---- the check of what was saved
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["algo=loha"], "281 layers compute what was trained (to 0.01% of a change)"),
+        (["algo=full"], "281 layers not compared, since this network keeps the model's weights to itself"),
+        (
+            ["algo=full", "train_norm=True"],
+            "96 layers compute what was trained (to 0.01% of a change); 281 layers not compared, since this network "
+            "keeps the model's weights to itself",
+        ),
+    ],
+)
+def test_files_are_compared_as_far_as_the_models_weights_can_be_seen(tmp_path, arguments, said):
+    model, trainable = build(SDXL, arguments)
+    file = tmp_path / "trained.safetensors"
+    save_network(trainable.network, file, None, {})
+    trainable.network.eval()
+    views = model.views()
+    verification = verify_saved_file(file, views.text_encoders_as_kohya(), views.unet)
+    assert verification.problems() == []
+    assert str(verification) == said
 
 
 # ---- several runs in one process
@@ -266,12 +365,18 @@ def test_arguments_that_nothing_reads(name, hint):
         ({"algo": "lokr", "use_tucker": "True"}, "use_tucker=True"),
         ({"algo": "LoKr", "decompose_both": "False"}, "decompose_both=False"),
         ({"preset": "ia3"}, "preset=ia3"),
+        ({"rank_dropout_scale": "True"}, "rank_dropout_scale=True"),
     ],
 )
 def test_what_users_should_know(arguments, warned):
     (notice,) = lycoris_notices("lycoris.kohya", arguments)
     assert notice.startswith(f"--network_args {warned}: ")
     assert lycoris_notices("networks.lora", arguments) == []
+
+
+def test_the_preset_of_ia3_has_a_cure():
+    (notice,) = lycoris_notices("lycoris.kohya", {"preset": "ia3"})
+    assert notice.endswith("; use algo=ia3 with preset=attn-mlp")
 
 
 @pytest.mark.parametrize(

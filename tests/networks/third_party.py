@@ -1,5 +1,6 @@
 """A network module of somebody else, and ways to have the trainer use it."""
 
+import linecache
 from types import ModuleType
 
 from library.options.groups import NetworkOptions, OptimizerOptions
@@ -56,8 +57,11 @@ def create_network_from_weights(multiplier, file, vae, text_encoder, unet, weigh
 
 
 def module_of(code: str, name: str = "their_network") -> ModuleType:
-    module = ModuleType(name)
-    exec(compile(code, f"{name}.py", "exec"), vars(module))
+    """A module that lies in no folder, but whose code can be read."""
+    module, file = ModuleType(name), f"{name}.py"
+    module.__file__ = file
+    linecache.cache[file] = (len(code), None, code.splitlines(keepends=True), file)
+    exec(compile(code, file, "exec"), vars(module))
     return module
 
 

@@ -49,7 +49,7 @@ def test_one_section_per_group_and_one_row_per_option():
             "How often a caption is replaced by an empty one.",
         ),
         ("caption_separator", "text", "`,`", "", "What separates the tags of a caption."),
-        ("network_args", "text, one or more", "none", "", "Further arguments of the network module, as key=value."),
+        ("network_args", "text, one or more", "none", "", None),
         (
             "text_encoder_lr", "number, one or more", "none", "",
             "Learning rate of the text encoder's part; default `--learning_rate`.",

@@ -357,6 +357,16 @@ def test_values_on_the_command_line_that_do_not_fit(words, problem):
         (("--max_data", "1"), "--max_data: there is no such option. Did you mean --max_data_loader_n_workers?"),
         (("--no_flip_agu",), "--no_flip_agu: there is no such option. Did you mean --no_flip_aug?"),
         (("--qqqq", "1", "2"), "--qqqq: there is no such option."),
+        (("--LEARNING_RATE", "1"), "--LEARNING_RATE: there is no such option. Did you mean --learning_rate?"),
+        (
+            ("--conv_dim", "4"),
+            "--conv_dim: there is no such option. It is an argument of networks: --network_args conv_dim=VALUE",
+        ),
+        (
+            ("--network_args", "conv_dim", "=", "4"),
+            "--network_args conv_dim = 4: 'conv_dim' must have the form key=value, without spaces around the equals "
+            "sign",
+        ),
         (("--output_name", "my", "dog"), "'dog' belongs to no option; put values that contain spaces in quotes"),
         (("--flip_aug=true",), "--flip_aug=true: a switch takes no value; write --flip_aug or --no_flip_aug"),
         (("--no_flip_aug=1",), "--no_flip_aug=1: a switch takes no value; write --flip_aug or --no_flip_aug"),
@@ -379,6 +389,10 @@ def test_a_required_option_without_value_is_reported_once():
         ("lerning_rate = 1e-4", "lerning_rate: there is no such option. Did you mean learning_rate?"),
         ("[optimizer]\nlerning_rate = 1e-4", "lerning_rate: there is no such option. Did you mean learning_rate?"),
         ("qqqq = 1", "qqqq: there is no such option."),
+        (
+            "[network_args]\nconv_dim = 4",
+            'conv_dim: there is no such option. It is an argument of networks: network_args = ["conv_dim=VALUE"]',
+        ),
         ("no_flip_aug = true", "no_flip_aug: there is no such option. Did you mean flip_aug?"),
     ],
 )

@@ -78,7 +78,7 @@ def test_to_diffusers_and_back(family, tmp_path, capsys):
     written, metadata = read(tmp_path / "cat_diffusers.safetensors")
     assert all(name.startswith(("unet.", "text_encoder.", "text_encoder_2.")) for name in written)
     assert metadata["ss_network_alpha"] == metadata["ss_network_dim"] == str(RANK)
-    assert "Read exactly by: ComfyUI, diffusers" in capsys.readouterr().out
+    assert "This file is read exactly by: ComfyUI, diffusers" in capsys.readouterr().out
     pipeline = tiny_pipeline_of(family)
     pipeline.load_lora_weights(tmp_path, weight_name="cat_diffusers.safetensors")
     pipeline.fuse_lora()
@@ -103,7 +103,7 @@ def test_metadata(tmp_path):
     written, metadata = read(tmp_path / "cat_lora.safetensors")
     assert metadata["ss_network_module"] == "networks.lora"
     assert metadata["ss_network_dim"] == metadata["ss_network_alpha"] == "3"
-    assert json.loads(metadata["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "2"}
+    assert json.loads(metadata["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "3"}
     assert metadata["ss_tag_frequency"] == METADATA["ss_tag_frequency"]
     assert metadata["modelspec.title"] == "cats"
     assert "modelspec.hash_sha256" not in metadata
@@ -124,14 +124,27 @@ def test_plain_lora_of_loha_is_exact_at_full_rank(tmp_path, capsys):
     assert_same_change(layers, tensors, read(tmp_path / "cat_lora.safetensors")[0])
     output = capsys.readouterr().out
     assert "The change differs from the original's by 0.00%" in output
-    assert "Read exactly by: ComfyUI, A1111, Forge, SD.Next, diffusers" in output
+    assert "This file is read exactly by: ComfyUI, A1111, Forge, SD.Next, diffusers" in output
+    assert "Warning" not in output
 
 
 def test_the_error_is_told(tmp_path, capsys):
     tensors = file_of({"lora_unet_mid_block_attentions_0_proj_in": {"diff": torch.diag(torch.tensor([4.0, 3.0]))}})
     assert main([str(write(tmp_path, tensors)), "--to", "lora", "--rank", "1"]) == 0
-    told = "by 60.00%; most in lora_unet_mid_block_attentions_0_proj_in: 60.00% at rank 1"
-    assert told in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "by 60.00%; most in lora_unet_mid_block_attentions_0_proj_in: 60.00% at rank 1" in told
+    assert "Warning: that is far off" in told
+    assert "give a larger --rank or --energy, or --to diff" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "rank"),
+    [([], 32), (["--energy", "1"], 40), (["--energy", "1", "--rank", "33"], 33), (["--energy", "0.5"], 20)],
+)
+def test_energy_is_limited_by_a_rank_that_is_given_only(words, rank, tmp_path):
+    name = "lora_unet_mid_block_attentions_0_proj_in"
+    assert main([str(write(tmp_path, file_of({name: {"diff": torch.eye(40)}}))), "--to", "lora", *words]) == 0
+    assert len(read(tmp_path / "cat_lora.safetensors")[0][f"{name}.lora_down.weight"]) == rank
 
 
 @pytest.mark.parametrize("family", [SD1, SDXL], ids=lambda family: family.name)
@@ -144,8 +157,20 @@ def test_dora_needs_its_base_model(family, form, tmp_path, capsys, monkeypatch):
     assert main([str(source), "--to", form]) == 1
     assert "depends on the model's weights: give it with --base" in capsys.readouterr().err
     save_tiny_folder(family, tmp_path / "model")
-    assert main([str(source), "--to", form, "--base", str(tmp_path / "model"), "--rank", "999"]) == 0
+    ranks = ["--rank", "999"] if form == "lora" else []
+    assert main([str(source), "--to", form, "--base", str(tmp_path / "model"), *ranks]) == 0
     assert_same_change(layers, tensors, read(tmp_path / f"cat_{form}.safetensors")[0], 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_base_model_in_half_precision_is_computed_with_in_full(dtype, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "level", logging.ERROR)
+    tiny_pipeline_of(SD1).to(dtype).save_pretrained(tmp_path / "model")
+    rounded = {name: layer.to(dtype).float() for name, layer in layers_of(SD1).items()}
+    tensors = file_of({name: dora_of(layer, True, number) for number, (name, layer) in enumerate(rounded.items())})
+    source = write(tmp_path, tensors)
+    assert main([str(source), "--to", "diff", "--base", str(tmp_path / "model"), "--save_precision", "float"]) == 0
+    assert_same_change(rounded, tensors, read(tmp_path / "cat_diff.safetensors")[0])
 
 
 def test_precision(tmp_path):
@@ -186,6 +211,9 @@ def test_other_tensors_are_kept_or_refused(tmp_path, capsys):
         (["--to", "lora", "--rank", "0"], "--rank 0: must be 1 or more"),
         (["--to", "lora", "--conv_rank", "-1"], "--conv_rank -1: must be 1 or more"),
         (["--to", "lora", "--energy", "1.5"], "--energy 1.5: must be more than 0 and at most 1"),
+        (["--to", "diffusers", "--rank", "4"], "--rank 4: is for --to lora only"),
+        (["--to", "kohya", "--conv_rank", "4"], "--conv_rank 4: is for --to lora only"),
+        (["--to", "diff", "--energy", "0.5"], "--energy 0.5: is for --to lora only"),
         (["--to", "lora", "--base", "{folder}/nothing"], "--base '"),
     ],
 )

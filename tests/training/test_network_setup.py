@@ -1,8 +1,14 @@
 """Networks of others, as the trainer builds them."""
 
+import logging
+
 import pytest
 
 from library.errors import UserError
+from library.options.groups import NetworkOptions, OptimizerOptions
+from library.training.network_setup import build_network
+from networks.contract import import_network_module
+from tests.models.tiny import tiny_adapter
 from tests.networks.third_party import THIRD_PARTY, build
 
 
@@ -15,6 +21,41 @@ def test_the_trainer_builds_it():
     trainable.before_epoch()
     trainable.before_batch()
     assert trainable.network.training
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "rates", "said", "useless"),
+    [
+        ("lora", (), {"text_encoder_lr": (0.1,), "unet_lr": 0.1}, "192 layers in the U-Net, 12 layers in the text", []),
+        ("oft", ("constraint=0",), {"text_encoder_lr": (0.1,)}, "128 layers in the U-Net, ", ["text_encoder_lr"]),
+        ("oft", ("constraint=0",), {"text_encoder_lr": (0.0,)}, "128 layers in the U-Net, ", []),
+        ("lora", ("include_patterns=text_model",), {"unet_lr": 0.1}, "12 layers in the text encoders, ", ["unet_lr"]),
+    ],
+)
+def test_what_is_trained_is_said(caplog, module, arguments, rates, said, useless):
+    options = NetworkOptions(network_module=f"networks.{module}", network_args=arguments)
+    with caplog.at_level(logging.INFO, "library.training.network_setup"):
+        made = import_network_module(f"networks.{module}")
+        trainable = build_network(
+            made, tiny_adapter(), options, OptimizerOptions(learning_rate=0.1, **rates), {}, 1, True
+        )
+    told = [record for record in caplog.records if record.name == "library.training.network_setup"]
+    numbers = sum(weight.numel() for weight in trainable.network.parameters() if weight.requires_grad)
+    assert told[0].message.startswith(f"networks.{module}: {said}")
+    assert told[0].message.endswith(f", {numbers:,} numbers that are trained")
+    groups = zip(trainable.descriptions, trainable.groups, strict=True)
+    rates_told = ", ".join(f"{description} (learning rate {group['lr']:g})" for description, group in groups)
+    assert told[1].message == f"optimizer groups: {rates_told}"
+    assert [record.message.split(" has no effect: ")[0] for record in told[2:]] == [f"--{name}" for name in useless]
+
+
+def test_networks_of_others_are_described_as_far_as_they_tell(caplog):
+    with caplog.at_level(logging.INFO, "library.training.network_setup"):
+        build(THIRD_PARTY, learning_rate=0.5)
+    told = [record.message for record in caplog.records if record.name == "library.training.network_setup"]
+    assert told[0].startswith("their_network: ")
+    assert told[0].endswith("1 numbers that are trained")
+    assert told[1] == "optimizer groups: group0 (learning rate 0.5)"
 
 
 def test_optional_methods_are_called():
@@ -56,6 +97,45 @@ def test_errors_inside_prepare_optimizer_params_are_not_taken_for_an_older_form(
 def test_nothing_to_train(groups):
     code = THIRD_PARTY.replace('[{"params": self.parameters(), "lr": unet_lr or default_lr}]', groups)
     with pytest.raises(UserError, match=r"^nothing would be trained"):
+        build(code)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "rates", "why"),
+    [
+        (
+            ("preset=unet-only", "dropout=0"),
+            {"network_train_text_encoder_only": True},
+            {},
+            "networks.lora adapts no layer of the model: check --network_train_text_encoder_only with --network_args "
+            "preset=unet-only",
+        ),
+        (
+            (f"block_dims={','.join(['0'] * 25)}",),
+            {"network_train_unet_only": True},
+            {},
+            "networks.lora adapts no layer of the model: check --network_train_unet_only with --network_args "
+            f"block_dims={','.join(['0'] * 25)}",
+        ),
+        (
+            (),
+            {},
+            {"text_encoder_lr": (0.0,), "unet_lr": 0.0},
+            "every learning rate is 0: raise --learning_rate, --unet_lr or --text_encoder_lr",
+        ),
+    ],
+)
+def test_what_left_nothing_to_train_is_named(arguments, options, rates, why):
+    given = NetworkOptions(network_module="networks.lora", network_args=arguments, **options)
+    made = import_network_module("networks.lora")
+    with pytest.raises(UserError) as caught:
+        build_network(made, tiny_adapter(), given, OptimizerOptions(learning_rate=0.1, **rates), {}, 1, True)
+    assert caught.value.problems == (f"nothing would be trained: {why}",)
+
+
+def test_of_networks_that_do_not_tell_their_layers_both_reasons_are_named():
+    code = THIRD_PARTY.replace('[{"params": self.parameters(), "lr": unet_lr or default_lr}]', "[]")
+    with pytest.raises(UserError, match=r"their_network adapts no layer .*; or every learning rate is 0: raise"):
         build(code)
 
 

@@ -1,5 +1,6 @@
 """--network_weights and --dim_from_weights: training goes on where a file ended."""
 
+import itertools
 import json
 
 import pytest
@@ -116,17 +117,33 @@ def test_other_ranks_are_an_error_that_says_what_to_do(arguments, file, capsys):
     shown = refused(arguments, capsys, network_weights=file, network_dim=8)
     assert "does not fit this network" in shown
     assert "4x32 instead of 8x32" in shown
-    assert "--dim_from_weights" in shown
+    assert "its rank is 4: --network_dim 4, or --dim_from_weights" in " ".join(shown.split())
+
+
+def test_magnitudes_that_the_network_would_not_have(arguments, tmp_path, capsys):
+    file = run(arguments, output_dir=tmp_path / "dora", network_module="networks.dora", network_dim=4)
+    shown = " ".join(refused(arguments, capsys, network_weights=file, network_dim=4).split())
+    assert "does not fit this network" in shown
+    assert "the file's layers are LoRA and DoRA per input, the network's are LoRA: give the --network_module" in shown
+
+
+def test_layers_that_the_network_does_not_have_are_a_warning(arguments, tmp_path, capsys):
+    file = run(arguments, output_dir=tmp_path / "first", network_dim=4, network_args=["conv_dim=4"])
+    capsys.readouterr()
+    run(arguments, output_dir=tmp_path / "again", network_weights=file, network_dim=4, **STILL)
+    shown = capsys.readouterr().err
+    assert f"WARNING --network_weights '{file}': 204 layers loaded; " in shown
+    assert "of the file not used; --dim_from_weights takes over all that the model has, as do the" in shown
 
 
 def test_weights_that_are_not_finite(arguments, tmp_path, file, capsys):
-    weights = load_file(file)
-    name = next(name for name in weights if name.endswith("lora_up.weight"))
-    weights[name][0, 0] = torch.nan
-    save_file(weights, tmp_path / "broken.safetensors")
-    for option in ("network_weights", "base_weights"):
-        shown = refused(arguments, capsys, network_dim=4, **{option: tmp_path / "broken.safetensors"})
-        assert f"--{option} '{tmp_path / 'broken.safetensors'}': 1 of its tensors hold NaN or infinity" in shown
+    broken = tmp_path / "broken.safetensors"
+    for suffix, option in itertools.product(("lora_up.weight", "alpha"), ("network_weights", "base_weights")):
+        weights = load_file(file)
+        weights[next(name for name in weights if name.endswith(suffix))].fill_(torch.nan)
+        save_file(weights, broken)
+        shown = refused(arguments, capsys, network_dim=4, **{option: broken})
+        assert f"--{option} '{broken}': 1 of its tensors hold NaN or infinity" in shown
 
 
 MIXED_RANKS = "block_dims=" + ",".join(str(2 + number % 3) for number in range(25))
@@ -137,7 +154,12 @@ def test_ranks_of_the_file_layer_by_layer(arguments, tmp_path, capsys):
         arguments, output_dir=tmp_path / "mixed", network_dim=5, network_alpha=3,
         network_args=[MIXED_RANKS, "conv_dim=2"],
     )  # fmt: skip
-    options = {"network_weights": first, "dim_from_weights": True, "network_args": ["conv_dim=7"], "network_dim": 9}
+    options = {
+        "network_weights": first,
+        "dim_from_weights": True,
+        "network_args": ["conv_dim=7", "module_dropout=0"],
+        "network_dim": 9,
+    }
     again = run(arguments, output_dir=tmp_path / "again", **options, **STILL)
     weights, others = load_file(first), load_file(again)
     assert {len(tensor) for name, tensor in weights.items() if name.endswith("lora_down.weight")} == {2, 3, 4, 5}
@@ -145,6 +167,8 @@ def test_ranks_of_the_file_layer_by_layer(arguments, tmp_path, capsys):
     for name, tensor in weights.items():
         torch.testing.assert_close(others[name], tensor, rtol=1e-6, atol=1e-7)
     assert metadata_of(again)["ss_network_dim"] == "Dynamic"
+    assert json.loads(metadata_of(first)["ss_network_args"]).keys() == {"block_dims", "conv_dim", "dropout"}
+    assert json.loads(metadata_of(again)["ss_network_args"]) == {"module_dropout": "0", "dropout": None}
     shown = capsys.readouterr().err
     assert "--network_dim has no effect with --dim_from_weights" in shown
     assert "--network_args conv_dim has no effect with --dim_from_weights" in shown
@@ -205,6 +229,9 @@ def test_a_module_that_makes_another_kind_than_the_file_holds(arguments, tmp_pat
     first = run(arguments, output_dir=tmp_path / "first", network_module=module, max_train_steps=1)
     shown = refused(arguments, capsys, network_module=other, network_weights=first, dim_from_weights=True)
     assert f"--network_module {other}: with --dim_from_weights the layers of" in shown
+    assert f"; use --network_module {module}" in shown
+    shown = refused(arguments, capsys, network_module=other, network_weights=first)
+    assert f"--network_module {other} cannot go on with --network_weights '{first}', whose layers are " in shown
     assert f"; use --network_module {module}" in shown
 
 

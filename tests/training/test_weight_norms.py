@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from library.errors import UserError
 from library.training.loss_record import LossRecord
 from library.training.optimization import OptimizerStep
-from library.training.tracking import step_values
+from library.training.tracking import displayed_values, step_values
 from library.training.weight_norms import WeightNorms, require_norm_limit
 from networks.arguments import MODULES
 from tests.models.tiny import tiny_adapter
@@ -61,6 +61,15 @@ def test_a_limit_that_nothing_reaches_changes_nothing(arguments, tmp_path):
     free, limited = run(arguments), run(arguments, output_dir=tmp_path / "limited", scale_weight_norms=1e6)
     weights, others = load_file(free), load_file(limited)
     assert all(torch.equal(tensor, others[name]) for name, tensor in weights.items())
+
+
+def test_the_progress_bar_shows_what_was_scaled(arguments, tmp_path, capfd):
+    run(arguments | {"--max_train_steps": "2"}, output_dir=tmp_path / "limited", scale_weight_norms=LIMIT)
+    assert "keys_scaled=" in capfd.readouterr().err
+    run(arguments | {"--max_train_steps": "2"}, output_dir=tmp_path / "free")
+    shown = capfd.readouterr().err
+    assert "avr_loss=" in shown
+    assert "keys_scaled=" not in shown
 
 
 class LimitedWeight(OneWeight):
@@ -114,6 +123,9 @@ def test_norms_arrive_with_their_step_and_become_numbers():
         "loss/current": 4.0, "loss/average": 3.0, "lr/unet": 0.1,
         "max_norm/keys_scaled": 3.0, "max_norm/max_key_norm": 0.5, "norm/avg_key_norm": 0.25,
     }  # fmt: skip
+    shown = {"loss": "4.0000", "avr_loss": "3.0000", "keys_scaled": "3", "avg_key_norm": "0.2500"}
+    assert displayed_values(first, 3.0) == shown
+    assert displayed_values(second, 3.0) == {"loss": "2.0000", "avr_loss": "3.0000"}
     assert step_values(second, 3.0, ["unet"]) == {"loss/current": 2.0, "loss/average": 3.0, "lr/unet": 0.1}
 
 

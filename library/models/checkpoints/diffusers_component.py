@@ -27,11 +27,11 @@ _OLDER_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.",
 """Names in VAEs that were saved by diffusers before 0.15."""
 
 
-def load_unet(folder: Path, option: str, dtype: torch.dtype, device: torch.device, use_mmap: bool) -> Any:
+def load_unet(folder: Path, option: str, dtype: torch.dtype | None, device: torch.device, use_mmap: bool) -> Any:
     return _load(lambda: _from_configuration(UNet2DConditionModel, folder), folder, option, dtype, device, use_mmap)
 
 
-def load_autoencoder(folder: Path, option: str, dtype: torch.dtype, device: torch.device, use_mmap: bool) -> Any:
+def load_autoencoder(folder: Path, option: str, dtype: torch.dtype | None, device: torch.device, use_mmap: bool) -> Any:
     return _load(
         lambda: _from_configuration(AutoencoderKL, folder), folder, option, dtype, device, use_mmap,
         flatten_attention_convolutions,
@@ -39,7 +39,7 @@ def load_autoencoder(folder: Path, option: str, dtype: torch.dtype, device: torc
 
 
 def load_text_encoder(
-    kind: Any, folder: Path, option: str, dtype: torch.dtype, device: torch.device, use_mmap: bool
+    kind: Any, folder: Path, option: str, dtype: torch.dtype | None, device: torch.device, use_mmap: bool
 ) -> Any:
     def build() -> nn.Module:
         return kind(CLIPTextConfig.from_pretrained(folder, local_files_only=True))
@@ -55,7 +55,7 @@ def _load(
     build: Callable[[], nn.Module],
     folder: Path,
     option: str,
-    dtype: torch.dtype,
+    dtype: torch.dtype | None,
     device: torch.device,
     use_mmap: bool,
     adapt: Callable[[Weights], Weights] = dict,

@@ -38,20 +38,42 @@ def read_header(path: Path, option: str) -> WeightsHeader:
         UserError: the file is missing, empty, cut short, damaged or something else than its name says; names the
             option.
     """
+    return read_named_header(path, f"--{option} '{path}'")
+
+
+def read_named_header(path: Path, named: str) -> WeightsHeader:
+    """
+    Args:
+        named: what messages call the file.
+
+    Raises:
+        UserError: as for read_header.
+    """
     try:
-        with open(path, "rb") as file:
-            start = file.read(_START_BYTES)
-        size = path.stat().st_size
-        is_pickled = path.suffix.lower() in PICKLED_EXTENSIONS
-        _require_model_file(start, size, is_pickled)
-        if is_pickled:
-            return WeightsHeader(read_pickled_shapes(path))
-        with open(path, "rb") as file:
-            return _read_safetensors(file, size)
+        return _read_header(path)
     except ValueError as error:
-        raise UserError(f"--{option} '{path}': {error}") from None
+        raise UserError(f"{named}: {error}") from None
     except OSError as error:
-        raise UserError(f"--{option} '{path}': {error.strerror or error}") from None
+        raise UserError(f"{named}: {error.strerror or error}") from None
+
+
+def _read_header(path: Path) -> WeightsHeader:
+    """
+    Raises:
+        ValueError: says what is wrong with the file.
+        OSError: it is missing, or must not be read.
+    """
+    if path.is_dir():
+        raise ValueError("this is a folder; name a file in it")
+    with open(path, "rb") as file:
+        start = file.read(_START_BYTES)
+    size = path.stat().st_size
+    is_pickled = path.suffix.lower() in PICKLED_EXTENSIONS
+    _require_model_file(start, size, is_pickled)
+    if is_pickled:
+        return WeightsHeader(read_pickled_shapes(path))
+    with open(path, "rb") as file:
+        return _read_safetensors(file, size)
 
 
 def _require_model_file(start: bytes, size: int, is_pickled: bool) -> None:

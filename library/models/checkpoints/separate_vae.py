@@ -17,7 +17,7 @@ _LAYERS = (*VAE_SIDES, "quant_conv.", "post_quant_conv.")
 
 
 def load_vae(
-    source: ModelSource, scaling_factor: float, dtype: torch.dtype, device: torch.device, use_mmap: bool
+    source: ModelSource, scaling_factor: float, dtype: torch.dtype | None, device: torch.device, use_mmap: bool
 ) -> AutoencoderKL:
     """
     Raises:
@@ -37,7 +37,7 @@ def load_vae(
 
 
 def _load_file(
-    path: Path, scaling_factor: float, dtype: torch.dtype, device: torch.device, use_mmap: bool
+    path: Path, scaling_factor: float, dtype: torch.dtype | None, device: torch.device, use_mmap: bool
 ) -> AutoencoderKL:
     """A VAE alone or a whole model; in the original layout, or that of diffusers."""
     file = WeightsFile(path, VAE_OPTION, use_mmap)

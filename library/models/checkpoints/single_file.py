@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 _TEXT_MODULES = ("embeddings.", "encoder.", "final_layer_norm.", "text_projection.")
 """What a text encoder consists of; files may hold more of CLIP."""
 
-ReadPart = Callable[[str, torch.dtype], dict[str, torch.Tensor]]
+ReadPart = Callable[[str, torch.dtype | None], dict[str, torch.Tensor]]
 """Prefix and precision -> the tensors below the prefix, without it."""
 
 
@@ -37,7 +37,7 @@ def load_single_file(request: ModelRequest, form: FamilyForm) -> ModelParts:
     path = Path(request.source.place)
     file = WeightsFile(path, MODEL_OPTION, request.use_mmap)
 
-    def read_part(prefix: str, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    def read_part(prefix: str, dtype: torch.dtype | None) -> dict[str, torch.Tensor]:
         names = [name for name in file.shapes if name.startswith(prefix)]
         if not names:
             raise RuntimeError(f"it holds no tensors named {prefix}*")

@@ -31,8 +31,8 @@ class WeightsFile:
         self.shapes = read_header(path, option).shapes
         self._use_mmap = use_mmap and (not self._is_pickled or is_zip(path))
 
-    def read(self, names: Sequence[str], dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
-        """Copies of the tensors, in the order of `names`; whole numbers keep their type.
+    def read(self, names: Sequence[str], dtype: torch.dtype | None, device: torch.device) -> dict[str, torch.Tensor]:
+        """Copies of the tensors, in the order of `names`; whole numbers keep their type, and with None as dtype all do.
 
         Peak memory: the result and RUN_BYTES; without memory mapping, also what is left of the file.
 
@@ -57,7 +57,7 @@ class WeightsFile:
                 run, size = [], 0
         yield run
 
-    def _read_run(self, names: list[str], dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
+    def _read_run(self, names: list[str], dtype: torch.dtype | None, device: torch.device) -> dict[str, torch.Tensor]:
         def finished(tensor: torch.Tensor) -> torch.Tensor:
             kept = dtype if tensor.is_floating_point() else tensor.dtype
             return tensor.to(device=device, dtype=kept, copy=True)

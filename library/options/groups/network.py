@@ -9,10 +9,16 @@ from library.options.option_types import KeyValues, NumberList, TextList
 class NetworkOptions(OptionGroup):
     title: ClassVar[str] = "Network"
 
-    network_module: str | None = option(help="Import path of the network module, such as networks.lora. Required.")
+    network_module: str | None = option(
+        help="Import path of the network module. Required. Ours are networks.lora, networks.locon, networks.dora, "
+        "networks.loha, networks.lokr, networks.ia3, networks.oft, networks.boft, networks.glora, networks.full, "
+        "networks.dylora and networks.lora_fa; docs/networks.md tells what they do."
+    )
     network_dim: int | None = option(ge=1, help="Rank of the network; the module's default is 4.")
     network_alpha: float = option(1, ge=0, help="Alpha; the network is scaled by alpha / rank. 0 means alpha = rank.")
-    network_args: KeyValues | None = option(help="Further arguments of the network module, as key=value.")
+    network_args: KeyValues | None = option(
+        help="Further arguments of the network module, as key=value; docs/network_arguments.md lists those of ours."
+    )
     network_dropout: float | None = option(
         ge=0, lt=1, unit="probability", help="Dropout of the values inside the network while training."
     )

@@ -44,3 +44,14 @@ def test_common_arguments_are_listed_once():
 
 def test_what_has_no_effect_is_told():
     assert "Without effect: `dropout`" in section("networks.lokr")
+
+
+def test_other_names_of_what_has_no_effect_are_left_out():
+    assert "Other names: `use_cp` for `use_tucker`" in section("networks.loha")
+    assert "Other names" not in section("networks.lokr")
+    assert section("networks.lokr").count("`use_tucker`") == 2  # its row, and that it has no effect
+
+
+def test_a_blank_default_is_explained():
+    assert "default is blank" in DOCUMENT.split("\n## ")[0]
+    assert "| `conv_dim` |  |" in section("All kinds")

@@ -75,19 +75,22 @@ def test_older_names_of_lycoris():
     assert parse_arguments("networks.dylora", {"block_size": "4"}).unit == 4
 
 
-def test_an_older_name_beside_the_present_one():
-    refuse(
-        "networks.lora",
-        {"use_tucker": "True", "use_cp": "False"},
-        "--network_args use_cp=False: is the same as use_tucker, which is given as well",
-    )
+@pytest.mark.parametrize(("first", "second"), [("use_tucker", "use_cp"), ("use_cp", "use_tucker")])
+def test_two_names_of_one_argument(first, second):
+    message = f"--network_args {second}=False: sets the same as {first}; leave one of them out"
+    refuse("networks.lora", {first: "True", second: "False"}, message)
 
 
 @pytest.mark.parametrize(
     ("module", "name", "message"),
     [
         ("networks.loha", "conf_dim", "networks.loha has no such argument. Did you mean conv_dim?"),
+        ("networks.lora", "CONV_DIM", "networks.lora has no such argument. Did you mean conv_dim?"),
+        ("networks.lora", "Factor", "networks.lora has no such argument. networks.lokr has it"),
+        ("networks.lora", "qqq", "networks.lora has no such argument. docs/network_arguments.md lists all of them"),
         ("networks.lora", "factor", "networks.lora has no such argument. networks.lokr has it"),
+        ("networks.lora", "unit", "networks.lora has no such argument. networks.dylora has it"),
+        ("networks.lora", "block_size", "networks.lora has no such argument. networks.dylora has it"),
         ("networks.ia3", "loraplus_lr_ratio", "networks.ia3 has no such argument. networks.lora has it"),
         ("networks.lora", "xyz", "--network_args xyz=1: networks.lora has no such argument."),
     ],
@@ -95,6 +98,23 @@ def test_an_older_name_beside_the_present_one():
 def test_unknown_arguments(module, name, message):
     refuse(module, {name: "1"}, message)
     refuse(module, {name: None}, message.replace("=1", "=None"))
+
+
+@pytest.mark.parametrize(
+    ("value", "its_value", "other"),
+    [
+        ("4 conv_alpha=1", "4", "conv_alpha=1"),
+        ("4, conv_alpha=1", "4", "conv_alpha=1"),
+        ("4,preset=a,b", "4", "preset=a,b"),
+    ],
+)
+def test_several_arguments_in_one_text(value, its_value, other):
+    fix = f'these are several arguments; give each by itself: --network_args "conv_dim={its_value}" "{other}"'
+    refuse("networks.lora", {"conv_dim": value}, f"--network_args conv_dim={value}: {fix}")
+
+
+def test_expressions_with_equals_signs_are_one_argument():
+    assert len(parse_arguments("networks.lora", {"network_reg_dims": "a=4, b=8"}).network_reg_dims) == 2
 
 
 def test_everything_wrong_is_told_at_once():

@@ -44,6 +44,7 @@ CASES = {
     "dora per output": (dora_of(CONVOLUTION, False), [Form.LORA, Form.DORA_PER_OUTPUT], ["SD.Next"]),
     "dora, flat": ({**lora_of(LINEAR), "dora_scale": normal(6)}, [Form.LORA, Form.DORA_FLAT], ["SD.Next"]),
     "dora of lokr": ({**LOKR, "dora_scale": normal(1, 4)}, [Form.LOKR, Form.DORA_PER_INPUT], WEB_UIS),
+    "half a lora": ({"lora_up.weight": normal(6, 2)}, [Form.UNKNOWN], []),
     "unknown": ({"strange": normal(1)}, [Form.UNKNOWN], []),
 }
 
@@ -57,10 +58,10 @@ def test_forms_and_who_reads_them(layer, forms, clients):
 
 
 def test_every_form_has_a_case():
-    of_files = {Form.PEFT_LORA, Form.PEFT_DORA, Form.EMBEDDING, Form.LORA_SD2_PROJECTION}
+    of_files = {Form.PEFT_LORA, Form.PEFT_DORA, Form.EMBEDDING, Form.LORA_SD2_PROJECTION, Form.LORA_ALPHAS}
     assert {form for _, forms, _ in CASES.values() for form in forms} | of_files == set(Form)
     assert EFFECTS.keys() == set(Form)
-    assert len(EFFECTS) == 25
+    assert len(EFFECTS) == 26
 
 
 def test_diffusers_names():
@@ -109,3 +110,15 @@ def test_projections_of_sd2(text_layer, width, is_sd2):
     tensors = file_of({projection: lora_of(nn.Conv2d(4, 6, 1)), text_layer: lora_of(nn.Linear(width, 6))})
     assert (forms_in(tensors)[Form.LORA_SD2_PROJECTION] == 1) is is_sd2
     assert ("diffusers" in exact_clients(tensors)) is not is_sd2
+
+
+def test_alphas_unlike_the_others():
+    """Each part of the model counts for itself; the U-Net's feed-forward layers are read well."""
+    unet, text = "lora_unet_mid_block_attentions_0_transformer_blocks_0_", "lora_te_text_model_encoder_layers_0_"
+    alphas = {
+        f"{unet}attn1_to_q": 2.0, f"{unet}attn1_to_k": 1.0, f"{unet}attn2_to_out_0": 1.0, f"{unet}ff_net_2": 4.0,
+        f"{text}self_attn_q_proj": 3.0, f"{text}mlp_fc1": 3.0,
+    }  # fmt: skip
+    tensors = file_of({name: lora_of(LINEAR, alpha=alpha) for name, alpha in alphas.items()})
+    assert forms_in(tensors) == {Form.LORA: 6, Form.LORA_ALPHAS: 1}
+    assert exact_clients(tensors) == WEB_UIS

@@ -308,3 +308,12 @@ def test_one_tensor_by_two_names():
     file = {f"{SD1_Q}.lora_down.weight": DOWN, f"unet.{ATTENTION}.to_q.lora_A.weight": DOWN}
     with pytest.raises(UserError, match=r"attn1_to_q\.lora_down\.weight' by two names"):
         to_own_names(file)
+
+
+def test_tensors_of_impossible_sizes():
+    with pytest.raises(UserError, match=r"'lora_unet_a\.lora_up.weight' holds no numbers"):
+        to_own_names({"lora_unet_a.lora_up.weight": torch.zeros(4, 0)})
+    with pytest.raises(UserError, match=r"'lora_unet_a\.alpha' holds 2 numbers instead of one"):
+        to_own_names({"lora_unet_a.alpha": torch.zeros(2)})
+    own, _ = to_own_names({"lora_unet_a.alpha": torch.tensor([2.0])})
+    assert own["lora_unet_a.alpha"].shape == ()

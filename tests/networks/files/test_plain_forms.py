@@ -34,6 +34,17 @@ def test_a_change_of_low_rank_is_kept_exactly():
     torch.testing.assert_close(up @ down, change, rtol=0, atol=1e-7)
 
 
+@pytest.mark.parametrize("allowed", [3, 4, 12, 1000])
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_ranks_that_a_change_does_not_have_are_left_out(allowed, scale):
+    """A product of float32 factors: what its rounding adds is noise."""
+    change = (normal(40, 3, seed=1) @ normal(3, 30, seed=2)) * scale
+    for matrix in (change, change.T):
+        up, down = nearest_factors(matrix, allowed)
+        assert len(down) == 3
+        torch.testing.assert_close(up @ down, matrix, rtol=0, atol=1e-6 * scale)
+
+
 @pytest.mark.parametrize(("energy", "rank"), [(0.1, 1), (0.79, 1), (0.81, 2), (0.97, 3), (1.0, 4)])
 def test_ranks_by_energy(energy, rank):
     """Squares are 16, 3, 0.7 and 0.3, of 20 in all: their shares add up to 0.8, 0.95, 0.985 and 1."""
@@ -58,7 +69,10 @@ def test_plain_lora():
         "b.lora_down.weight": (2, 4, 3, 3), "b.lora_up.weight": (6, 2, 1, 1), "b.alpha": (),
         "c.lora_down.weight": (4, 4, 1, 1), "c.lora_up.weight": (6, 4, 1, 1), "c.alpha": (),
     }  # fmt: skip
-    assert [plain.tensors[f"{name}.alpha"].item() for name in "abc"] == [4, 2, 4]
+    assert [plain.tensors[f"{name}.alpha"].item() for name in "abc"] == [4, 4, 4]
+    up, down = (plain.tensors[f"b.lora_{which}.weight"].flatten(1) for which in ("up", "down"))
+    wanted_up, wanted_down = nearest_factors(kernel.flatten(1), 2)
+    torch.testing.assert_close(4 / 2 * up @ down, wanted_up @ wanted_down)
     assert [error.rank for error in plain.errors] == [4, 2, 4]
     assert plain.errors[2].relative < 1e-6
     values = torch.linalg.svdvals(linear)

@@ -76,9 +76,25 @@ def test_network_files_run_nothing(tmp_path, zipped):
     assert marker.exists(), "the attack would not work"
 
 
-@pytest.mark.parametrize("content", [torch.ones(2), [torch.ones(1)], {"state_dict": {"a": torch.ones(1)}}], ids=str)
+@pytest.mark.parametrize("content", [torch.ones(2), [torch.ones(1)], {"state_dict": {"a": 1}}], ids=str)
 def test_files_without_named_tensors(tmp_path, content):
     file = tmp_path / "x.pt"
     torch.save(content, file)
     with pytest.raises(UserError, match="it does not hold named tensors"):
         read_network_file(file)
+
+
+def test_weights_below_an_entry_of_their_own(tmp_path):
+    torch.save({"state_dict": {"a": torch.ones(1)}, "epoch": 3}, tmp_path / "x.ckpt")
+    assert read_network_file(tmp_path / "x.ckpt") == {"a": torch.ones(1)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+@pytest.mark.parametrize("extension", ["pt", "safetensors"])
+def test_floats_of_eight_bits_become_numbers_to_compute_with(tmp_path, dtype, extension):
+    every = torch.arange(256, dtype=torch.uint8).view(dtype)
+    write_network_file_of = torch.save if extension == "pt" else safetensors.torch.save_file
+    write_network_file_of({"a": every}, tmp_path / f"x.{extension}")
+    read = read_network_file(tmp_path / f"x.{extension}")["a"]
+    assert read.dtype == torch.float16
+    torch.testing.assert_close(read.float(), every.float(), rtol=0, atol=0, equal_nan=True)

@@ -8,8 +8,7 @@ from torch import nn
 from library.errors import UserError
 from networks.arguments.kinds import BOFTArguments
 from networks.kinds.boft import BOFTLayer
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 from tests.networks.files.independent_reader import changed_weight
 from tests.networks.kinds.changed_layers import (
     INPUTS,
@@ -209,10 +208,23 @@ def test_blocks_are_as_large_as_network_dim_allows(outputs, rank, shape):
 def test_a_network_dim_that_is_too_small_is_named_with_what_fits():
     with pytest.raises(UserError) as error:
         built(outputs=320, rank=8)
-    assert "--network_dim 8: for a layer's 320 outputs" in str(error.value)
-    assert "size 10, 20, 40, 80, 160, 320; give at least 10" in str(error.value)
-    with pytest.raises(UserError, match="15 outputs, an odd number"):
+    assert "--network_dim 8: smaller than the smallest blocks of " in str(error.value)
+    assert "; give at least 10, which is enough for all layers" in str(error.value)
+    with pytest.raises(UserError, match="an odd number of outputs cannot be rotated"):
         built(outputs=15, rank=8)
+
+
+def test_one_problem_with_what_is_enough_for_all_layers():
+    sizes = [
+        (Target(f"layer_{width}", nn.Linear(2, width), "", "unet"), LayerSize(4, 1.0)) for width in (768, 320, 64, 640)
+    ]
+    with pytest.raises(UserError) as error:
+        BOFTLayer.check_sizes(sizes, BOFTArguments())
+    (problem,) = error.value.problems
+    assert problem == (
+        "--network_dim 4: smaller than the smallest blocks of layer_768, layer_320, layer_640; give at least 10, which "
+        "is enough for all layers"
+    )
 
 
 def test_arguments():

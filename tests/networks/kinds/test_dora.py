@@ -16,8 +16,7 @@ from networks.kinds.catalogue import OF_MODULE
 from networks.kinds.lora import LoRALayer
 from networks.layers.dropouts import Dropouts
 from networks.layers.ranked_layer import Decomposition, decomposed_weight
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 torch.set_num_threads(1)
 
@@ -215,10 +214,26 @@ def test_a_frozen_layer_in_half_precision_under_autocast(kind, per_input, dtype)
         assert (parameter.grad - gradient).norm() < tolerance * gradient.norm()
 
 
-def test_rounding_the_network_does_not_round_the_norms():
-    layer, adapter = build("linear", PER_INPUT)
+def test_rounding_the_network_rounds_neither_its_scale_nor_its_magnitudes():
+    """Rounded magnitudes would change the weight of a layer before anything is trained."""
+    layer = LAYERS["linear"]().requires_grad_(False)
+    adapter = LoRALayer("x", layer, RANK, 0.3, decomposition=Decomposition())
+    magnitudes = adapter.dora_scale.detach().clone()
+    parameters = list(adapter.parameters())
     adapter.bfloat16()
-    assert adapter._magnitude_factor(layer.weight, *adapter.factors()).dtype == torch.float32
+    assert adapter.lora_up.weight.dtype == torch.bfloat16
+    assert [one is two for one, two in zip(adapter.parameters(), parameters, strict=True)] == [True] * 3
+    assert torch.equal(adapter.dora_scale, magnitudes)
+    assert adapter.file_tensors()["alpha"] == torch.tensor(0.3)
+    adapter.load_state_dict(adapter.state_dict())
+    assert adapter.scale == pytest.approx(0.3 / RANK, rel=1e-6)
+    assert adapter.double().dora_scale.dtype == torch.float64
+
+
+def test_rounding_the_network_does_not_round_the_norms():
+    _, adapter = build("linear", PER_INPUT)
+    adapter.bfloat16()
+    assert adapter._magnitude_factor(adapter._weight_squares(), *adapter.factors()).dtype == torch.float32
     assert adapter._squares.dtype == torch.float32
 
 
@@ -236,12 +251,13 @@ def test_an_input_that_nothing_reads():
 
 @every_layer
 @both_ways
-def test_a_layer_in_eight_bits(kind, per_input):
+@pytest.mark.parametrize("norm_gradient", [False, True])
+def test_a_layer_in_eight_bits(kind, per_input, norm_gradient):
     """Its weight is expanded when it is needed, and not kept: of what is kept, nothing is as large as the weight."""
     model = nn.Sequential(LAYERS[kind]().requires_grad_(False))
     store_in_eight_bits(model, torch.float32)
     (layer,) = model
-    adapter = LoRALayer("some_layer", layer, RANK, ALPHA, decomposition=Decomposition(per_input))
+    adapter = LoRALayer("some_layer", layer, RANK, ALPHA, decomposition=Decomposition(per_input, norm_gradient))
     nn.init.normal_(adapter.lora_up.weight)
     expanded = layer.expanded_weight()
     delta = adapter.delta_weight()

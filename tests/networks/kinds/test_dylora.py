@@ -15,8 +15,7 @@ from networks.arguments import parse_arguments
 from networks.kinds.catalogue import OF_MODULE, recognise
 from networks.kinds.dylora import DyLoRALayer
 from networks.kinds.lora import LoRALayer
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 RANK, ALPHA = 6, 3.0
 LAYERS = {

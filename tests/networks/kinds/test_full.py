@@ -8,8 +8,7 @@ from torch import nn
 from library.errors import UserError
 from networks.arguments.kinds import FullArguments
 from networks.kinds.full import FullLayer
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 from tests.networks.kinds.changed_layers import (
     check_by_finite_differences,
     check_every_way_of_computing,

@@ -10,8 +10,7 @@ from library.models.eight_bit_weights import store_in_eight_bits
 from networks.arguments import parse_arguments
 from networks.kinds.glora import GLoRALayer
 from networks.layers.dropouts import Dropouts
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import UNET, Target
+from networks.targeting.targets import UNET, LayerSize, Target
 from tests.networks.kinds.formed_cases import (
     INPUTS,
     LAYERS,

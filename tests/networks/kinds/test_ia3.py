@@ -8,8 +8,7 @@ from torch import nn
 from library.errors import UserError
 from networks.arguments.kinds import IA3Arguments
 from networks.kinds.ia3 import IA3Layer
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 from tests.networks.files.independent_reader import changed_weight
 from tests.networks.kinds.changed_layers import (
     INPUTS,

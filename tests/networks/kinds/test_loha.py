@@ -11,8 +11,7 @@ from networks.arguments import parse_arguments
 from networks.kinds.loha import LoHaLayer
 from networks.layers.dropouts import Dropouts
 from networks.layers.ranked_layer import Decomposition
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import UNET, Target
+from networks.targeting.targets import UNET, LayerSize, Target
 from tests.networks.kinds.formed_cases import (
     INPUTS,
     LAYERS,

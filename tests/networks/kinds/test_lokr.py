@@ -13,8 +13,7 @@ from networks.kinds.kronecker_shapes import KroneckerShapes, factorize, plan_sha
 from networks.kinds.lokr import LoKrLayer
 from networks.layers.dropouts import Dropouts
 from networks.layers.ranked_layer import Decomposition
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import UNET, Target
+from networks.targeting.targets import UNET, LayerSize, Target
 from tests.networks.kinds.formed_cases import (
     INPUTS,
     LAYERS,

@@ -11,8 +11,7 @@ from networks.arguments import parse_arguments
 from networks.kinds.lora import LoRALayer
 from networks.layers.dropouts import Dropouts
 from networks.layers.ranked_layer import Decomposition
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 from tests.networks.kinds.lora_cases import (
     ALPHA,
     KINDS,
@@ -106,7 +105,7 @@ def test_orthogonal_factors_move_both_and_change_nothing(kind):
     close(layer(x), base, tolerance=1e-6)
     layer(x).square().sum().backward()
     assert all(parameter.grad.abs().mean() > 0.01 for parameter in adapter.parameters())
-    with pytest.raises(UserError, match="init=orthogonal: needs an even rank, and some_layer has 3"):
+    with pytest.raises(UserError, match="init=orthogonal: needs even ranks, and a layer has 3"):
         from_arguments(layer, rank=3, init="orthogonal")
 
 
@@ -126,7 +125,7 @@ def test_principal_factors_are_the_best_approximation_of_the_weight(kind):
     # half of the singular value is in each factor
     norms = adapter.scale * adapter.lora_down.weight.flatten(1).square().sum(1)
     close(norms, values[:2], tolerance=1e-5)
-    with pytest.raises(UserError, match="init=pissa: some_layer has no more than 5 singular vectors; its rank is 6"):
+    with pytest.raises(UserError, match="a layer has no more than 5 singular vectors, but rank 6; lower it"):
         from_arguments(layer, rank=6, init="pissa")
 
 

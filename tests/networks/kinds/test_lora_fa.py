@@ -10,8 +10,7 @@ from networks.arguments import parse_arguments
 from networks.kinds.catalogue import OF_MODULE, recognise
 from networks.kinds.lora import LoRALayer
 from networks.kinds.lora_fa import LoRAFALayer
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 
 
 @pytest.fixture(autouse=True)

@@ -11,8 +11,7 @@ from torch import nn
 from library.errors import UserError
 from networks.arguments.kinds import LoRAArguments
 from networks.kinds.norm import NormLayer, is_norm
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 from tests.networks.kinds.changed_layers import close, gradients, hooked, train
 
 CHANNELS = 8

@@ -9,8 +9,7 @@ from torch import nn
 from library.errors import UserError
 from networks.arguments.kinds import OFTArguments
 from networks.kinds.oft import OFTLayer
-from networks.targeting.block_settings import LayerSize
-from networks.targeting.targets import Target
+from networks.targeting.targets import LayerSize, Target
 from tests.networks.files.independent_reader import changed_weight
 from tests.networks.kinds.changed_layers import (
     INPUTS,
@@ -248,8 +247,20 @@ def test_network_dim_as_size_of_blocks(size, shape):
 def test_outputs_that_cannot_be_divided_are_named_with_what_divides_them():
     with pytest.raises(UserError) as error:
         built(outputs=10, rank=4)
-    assert "--network_dim 4: a layer's 10 outputs cannot be divided into 4 blocks" in str(error.value)
-    assert "into 1, 2, 5, 10;" in str(error.value)
+    assert "--network_dim 4: the outputs of lora_unet_some_to_q cannot be divided into so many b" in str(error.value)
+    assert "divides those of all layers: 1, 2, 5, 10; or give --network_args network_dim_is=block" in str(error.value)
+
+
+def test_one_problem_with_what_fits_all_layers():
+    sizes = [
+        (Target(f"layer_{width}", nn.Linear(2, width), "", "unet"), LayerSize(8, 1.0)) for width in (8, 12, 20, 28, 36)
+    ]
+    with pytest.raises(UserError) as error:
+        OFTLayer.check_sizes(sizes, OFTArguments())
+    (problem,) = error.value.problems
+    assert "--network_dim 8: the outputs of layer_12, layer_20, layer_28, and 1 more cannot" in problem
+    assert "all layers: 1, 2, 4; or" in problem
+    OFTLayer.check_sizes(sizes, OFTArguments(network_dim_is="block_size"))
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 5), (2, 3, 3), (3, 3, 3)])
@@ -283,6 +294,18 @@ def test_norm_limit_scales_the_blocks():
     with torch.no_grad():
         ours.shrink(torch.tensor(0.25))
     assert ours.delta_norm().item() == pytest.approx(0.25 * norm.item())
+
+
+def test_nothing_of_the_weight_s_size_is_kept_for_convolutions_in_half_precision():
+    layer = frozen_layer("3x3 convolution with stride 2", torch.bfloat16)
+    adapter = hooked(train(make(layer)))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
+        output = layer(input_for(layer, torch.bfloat16))
+    of_its_size = {one.data_ptr() for one in kept if one.numel() > input_for(layer).numel()}
+    assert of_its_size == {layer.weight.data_ptr()}
+    output.float().sum().backward()
+    assert adapter.oft_blocks.grad.abs().max() > 0
 
 
 def test_grouped_convolutions_are_refused():

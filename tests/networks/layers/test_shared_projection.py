@@ -31,7 +31,7 @@ class Layers:
 
     def run(self, place, x, mask=None):
         weight, down, up = self.weights[place], self.downs[place], self.ups[place]
-        return low_rank_linear(x, weight, None, down, up, 0.5, mask, projection=self.shared.project(place, x))
+        return low_rank_linear(x, weight, None, down, up, 0.5, mask, shared=self.shared.project(place, x))
 
     def run_alone(self, place, x, mask=None):
         return low_rank_linear(x, self.weights[place], None, self.downs[place], self.ups[place], 0.5, mask)
@@ -119,6 +119,23 @@ def test_what_was_computed_without_gradients_has_gradients_where_it_is_used_with
     assert products == [3]
 
 
+def test_under_autocast_the_input_is_kept_once_in_half_precision():
+    layers, x = Layers(torch.float32), draw_input(dtype=torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        alone = [layers.run_alone(place, x) for place in range(3)]
+        kept = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.append(one) or one, lambda one: one):
+            outputs = [layers.run(place, x) for place in range(3)]
+    of_input = {one.data_ptr() for one in kept if one.shape == x.shape}
+    assert len(of_input) == 1
+    assert x.data_ptr() not in of_input
+    assert sum(one.shape == x.shape and one.dtype == torch.bfloat16 for one in kept) == 3
+    wanted = [x, *layers.parameters]
+    found, true = (torch.autograd.grad(sum(y.float().sin().sum() for y in ys), wanted) for ys in (outputs, alone))
+    assert all(gradient.dtype == torch.float32 for gradient in found)
+    torch.testing.assert_close(found, true)
+
+
 def test_inference_mode_and_autocast(layers):
     with torch.inference_mode():
         x = torch.randn(3, IN, dtype=torch.float64)
@@ -169,4 +186,4 @@ def test_copies_have_the_copied_parameters(layers):
     shared, downs = copy.deepcopy((layers.shared, layers.downs))
     assert all(one is other for one, other in zip(shared.members, downs, strict=True))
     x = draw_input()
-    torch.testing.assert_close(shared.project(1, x), x @ downs[1].t())
+    torch.testing.assert_close(shared.project(1, x), (x, x @ downs[1].t()))

@@ -105,6 +105,21 @@ def test_a_small_term_is_not_lost(has_bias, name):
     assert share_left(output, base, change) == pytest.approx(1, abs=0.03)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_inputs_of_frozen_weights_are_not_kept(dtype):
+    first, second = (draw(4, 6, dtype=dtype) for _ in range(2))
+    frozen, trained = draw(5, 6, dtype=dtype, requires_grad=False), draw(5, 6, dtype=dtype)
+    kept = set()
+    with torch.autograd.graph.saved_tensors_hooks(lambda one: kept.add(one.data_ptr()) or one, lambda one: one):
+        output = summed_linear([(first, frozen), (second, trained)], None)
+    assert first.data_ptr() not in kept
+    assert kept == {second.data_ptr(), frozen.data_ptr(), trained.data_ptr()}
+    of_first, of_second, of_trained = torch.autograd.grad(output, [first, second, trained], torch.ones_like(output))
+    torch.testing.assert_close(of_first, torch.ones_like(output) @ frozen)
+    torch.testing.assert_close(of_second, torch.ones_like(output) @ trained.detach())
+    torch.testing.assert_close(of_trained, torch.ones_like(output).t() @ second.detach())
+
+
 def test_what_is_kept_of_a_frozen_weight_under_autocast_is_the_weight_itself():
     x, weight = draw(4, 6, dtype=torch.float32), draw(5, 6, dtype=torch.float32, requires_grad=False)
     delta = torch.nn.Parameter(torch.zeros(5, 6))

@@ -472,24 +472,27 @@ def test_a_file_of_another_rank(setting, tmp_path):
     (problem,) = caught.value.problems
     assert problem.startswith(f"network file '{file}' does not fit this network: lora_te_text_model_encoder_layers_0_")
     assert "7x32 instead of 3x32 (and " in problem
-    assert problem.endswith("give the arguments that it was trained with, or --dim_from_weights")
+    assert problem.endswith("; its rank is 7: --network_dim 7, or --dim_from_weights")
 
 
 # ---- arguments
+
+UNKNOWN = "networks.lora has no such argument."
+LISTED = "docs/network_arguments.md lists all of them"
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ({"dropuot": "0.1"}, ["--network_args dropuot=0.1: networks.lora has no such argument. Did you mean dropout?"]),
-        ({"zzz": "1"}, ["--network_args zzz=1: networks.lora has no such argument."]),
+        ({"dropuot": "0.1"}, [f"--network_args dropuot=0.1: {UNKNOWN} Did you mean dropout? {LISTED}"]),
+        ({"zzz": "1"}, [f"--network_args zzz=1: {UNKNOWN} {LISTED}"]),
         ({"conv_dim": "x"}, ["--network_args conv_dim=x: must be a whole number, at least 0"]),
-        ({"conv_dm": "4"}, ["--network_args conv_dm=4: networks.lora has no such argument. Did you mean conv_dim?"]),
+        ({"conv_dm": "4"}, [f"--network_args conv_dm=4: {UNKNOWN} Did you mean conv_dim? {LISTED}"]),
         (
             {"rank_dropout": "much", "x": "y"},
             [
                 "--network_args rank_dropout=much: must be a probability, a number from 0 to less than 1",
-                "--network_args x=y: networks.lora has no such argument.",
+                f"--network_args x=y: {UNKNOWN} {LISTED}",
             ],
         ),
         *(

@@ -8,7 +8,7 @@ import pytest
 from library.errors import UserError
 from networks.arguments import parse_arguments
 from networks.arguments.kinds import OFTArguments
-from networks.targeting.chosen_layers import selection_of
+from networks.network.chosen_layers import selection_of
 from networks.targeting.presets import PRESETS, find_preset
 from networks.targeting.targets import find_targets
 from tests.models.full_size import full_size_views

@@ -5,7 +5,7 @@ from torch import nn
 
 from library.errors import UserError
 from networks.arguments import parse_arguments
-from networks.targeting.chosen_layers import selection_of
+from networks.network.chosen_layers import selection_of
 from networks.targeting.targets import Target, find_all, find_targets, text_encoder_prefixes
 from tests.models.full_size import full_size_views
 

@@ -8,6 +8,7 @@ from networks.verification.file_contents import FileContents
 from networks.verification.report import (
     describe_clients,
     describe_contents,
+    describe_families,
     describe_faults,
     describe_match,
     describe_strengths,
@@ -18,7 +19,7 @@ def contents_of(**changes) -> FileContents:
     whole = {
         "layers": ["a", "b", "c"],
         "forms": Counter({Form.LORA: 3}),
-        "sizes": Counter({(4, 2.0): 2, (None, None): 1}),
+        "sizes": Counter({(4, 2.0): 2, (8, None): 1, None: 2}),
         "dtypes": Counter({"float16": 6, "float32": 3}),
         "not_finite": [],
         "unknown": [],
@@ -33,12 +34,18 @@ def test_contents():
         "tensors: 6 in float16, 3 in float32; largest value 0.5",
         "  rank  alpha  scale  layers",
         "     4      2    0.5       2",
-        "     -      -      -       1",
+        "     8      -      -       1",
+        "  2 layers without a rank",
     ]
 
 
+def test_families():
+    assert list(describe_families(("SD 1.x", "SD 2.x"))) == ["for models of SD 1.x or SD 2.x"]
+    assert list(describe_families(())) == []
+
+
 def test_no_table_without_ranks_and_a_short_one_with_many():
-    assert len(list(describe_contents(contents_of(sizes=Counter({(None, None): 3}))))) == 2
+    assert len(list(describe_contents(contents_of(sizes=Counter({None: 3}))))) == 2
     lines = list(describe_contents(contents_of(sizes=Counter({(rank, 1.0): 1 for rank in range(1, 15)}))))
     assert len(lines) == 2 + 1 + 12 + 1
     assert lines[-1] == "  and 2 other pairs"

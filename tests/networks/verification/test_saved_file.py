@@ -5,6 +5,7 @@ import torch
 
 from library.errors import UserError
 from networks.files.weights_file import read_network_file, write_network_file
+from networks.verification.live_comparison import LayerComparison
 from networks.verification.saved_file import Verification, verify_saved_file
 from tests.networks.adapted_model import AdaptedModel
 from tests.networks.network_cases import CASES, NetworkCase
@@ -135,3 +136,9 @@ def test_a_model_whose_network_changed_since(saved):
 def test_no_file(saved, tmp_path):
     with pytest.raises(UserError, match=r"gone\.safetensors' cannot be read"):
         verify_saved_file(tmp_path / "gone.safetensors", *saved.model.views())
+
+
+def test_layers_that_give_no_numbers_are_the_worst():
+    compared = [LayerComparison("a", 9.0, 1.0), LayerComparison("b", float("nan"), 1.0), LayerComparison("c", 0.0, 1.0)]
+    (problem,) = Verification(compared, unknown=[], unmatched=[], missing=[]).problems()
+    assert problem == "2 of 3 layers do not compute what was trained; worst: b, which gives no numbers"

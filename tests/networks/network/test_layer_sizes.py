@@ -1,12 +1,14 @@
 """Ranks, alphas and rates of single layers; block lists as in the golden tables are tested with these."""
 
 import pytest
+from torch import nn
 
 from library.errors import UserError
 from networks.arguments import parse_arguments
-from networks.targeting.block_settings import LayerSize, block_rate_factors, pattern_rate, plan_sizes
-from networks.targeting.chosen_layers import selection_of
-from networks.targeting.targets import find_targets
+from networks.arguments.block_lists import block_rate_factors
+from networks.network.chosen_layers import selection_of
+from networks.network.layer_sizes import pattern_rate, plan_sizes, useless_ranks
+from networks.targeting.targets import LayerSize, Target, find_targets
 from tests.models.full_size import full_size_views
 
 RANK, ALPHA = 8, 4.0
@@ -91,6 +93,15 @@ def test_the_first_expression_that_matches_counts():
     remaining = [name for name in sizes if "mid_block" in name]
     assert len(remaining) == 4
     assert all("attn1" in name for name in remaining)
+
+
+def test_ranks_that_no_change_can_have():
+    wide, narrow = (Target(name, nn.Linear(40, width), name, "unet") for name, width in (("wide", 60), ("narrow", 8)))
+    picture = Target("picture", nn.Conv2d(4, 50, 3), "picture", "unet")
+    assert useless_ranks([(wide, LayerSize(40, 1)), (narrow, LayerSize(40, 1)), (picture, LayerSize(36, 1))]) == []
+    first, second = useless_ranks([(wide, LayerSize(41, 1)), (narrow, LayerSize(41, 1)), (picture, LayerSize(37, 1))])
+    assert first.startswith("the rank 41 is larger than the smaller side of every layer that has it (40 at most)")
+    assert second.startswith("the rank 37 is larger than the smaller side of every layer that has it (36 at most)")
 
 
 def test_everything_wrong_is_told_at_once():
