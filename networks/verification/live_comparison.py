@@ -50,7 +50,7 @@ def compare_with_live(weights: Mapping[str, torch.Tensor], targets: Iterable[Tar
     for target in targets:
         kind = recognise(in_file.get(target.name, {}))
         if kind is not None and has_weight(target.layer):
-            device = target.layer.weight.device
+            device = target.layer.get_parameter("weight").device
             adapted = kind.from_tensors(target.name, target.layer, in_file[target.name]).to(device)
             yield _compare(target, adapted)
 
