@@ -15,6 +15,7 @@ from networks import lora
 from networks.arguments import MODULES
 from tests.models.tiny_families import tiny_adapter_of
 from tests.training.command import least_arguments
+from tests.training.every_kind import every_kind
 from tests.training.running import logged, metadata_of, run
 from tests.training.test_network_start import in_diffusers_names, loss_of, refused
 
@@ -190,7 +191,7 @@ def test_base_weights_are_merged_before_weights_are_stored_in_eight_bits(argumen
     assert abs(rounded - exact) < 0.2 * abs(plain - exact)
 
 
-@pytest.mark.parametrize("module", ["networks.dora", "networks.oft", "networks.ia3", "networks.glora"])
+@pytest.mark.parametrize("module", every_kind(["networks.dora", "networks.oft", "networks.ia3", "networks.glora"]))
 def test_kinds_that_read_the_weights_train_on_weights_in_eight_bits(arguments, tmp_path, module):
     options = {"network_module": module, "max_train_steps": 3}
     for name, precision in (("exact", {}), ("rounded", EIGHT_BITS)):

@@ -11,6 +11,7 @@ from library.training.network_start import load_start, size_of
 from networks.arguments import MODULES
 from networks.files.layer_names import diffusers_path
 from tests.training.command import as_words, least_arguments, train
+from tests.training.every_kind import every_kind
 from tests.training.running import logged, metadata_of, run
 
 STILL = {"learning_rate": 1e-12, "max_train_steps": 1}
@@ -200,7 +201,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("module", KINDS)
+@pytest.mark.parametrize("module", every_kind(KINDS))
 def test_every_kind_continues_from_its_file(arguments, tmp_path, module):
     first = run(
         arguments,

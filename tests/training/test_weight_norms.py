@@ -15,6 +15,7 @@ from library.training.weight_norms import WeightNorms, require_norm_limit
 from networks.arguments import MODULES
 from tests.models.tiny import tiny_adapter
 from tests.training.command import least_arguments
+from tests.training.every_kind import every_kind
 from tests.training.running import logged, run
 from tests.training.test_parts import FakeBatch, FakeObjective, OneWeight
 
@@ -36,7 +37,7 @@ def norms_in(file, module) -> torch.Tensor:
         return torch.stack([layer.delta_norm() for layer in network.layers()])
 
 
-@pytest.mark.parametrize("module", sorted(MODULES))
+@pytest.mark.parametrize("module", every_kind(sorted(MODULES)))
 def test_no_change_becomes_larger_than_the_limit(arguments, tmp_path, module):
     arguments |= {"--network_module": module, "--max_train_steps": "3", "--learning_rate": "0.03"}
     free = run(arguments, output_dir=tmp_path / "free")
