@@ -15,6 +15,7 @@ from networks.arguments import MODULES
 from networks.contract import call_module
 from networks.kinds.catalogue import recognise, tensors_by_layer
 from networks.lora import create_network_from_weights
+from networks.network.description import layers_of
 from networks.network.loading import compare_layers, read_in_own_names
 
 logger = logging.getLogger(__name__)
@@ -73,8 +74,7 @@ def _merge_by_module(
     network, weights = call_module(
         module, name, multiplier, file, views.vae, text_encoders, views.unet, for_inference=True
     )
-    layers = [*getattr(network, "unet_loras", ()), *getattr(network, "text_encoder_loras", ())]
-    if not layers and not any(True for _ in network.parameters()):
+    if not layers_of(network) and not any(True for _ in network.parameters()):
         raise UserError(f"--base_weights '{file}': neither this trainer nor {module.__name__} finds a layer in it")
     dtype = next(views.unet.parameters()).dtype
     network.merge_to(text_encoders, views.unet, weights, dtype, device)

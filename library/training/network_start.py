@@ -13,6 +13,7 @@ from library.models.adapter import NetworkViews
 from library.training.third_party_start import load_third_party
 from networks.contract import call_module
 from networks.files.weights_file import not_finite
+from networks.network.description import layers_of
 from networks.network.layer_network import LayerNetwork
 from networks.network.loading import LoadReport
 
@@ -64,7 +65,7 @@ def _say(report: LoadReport, file: str, is_made_from_it: bool) -> None:
 
 def size_of(network: Any) -> NetworkSize:
     """Rank and alpha of a network whose layers have those of a file."""
-    layers = [*getattr(network, "unet_loras", ()), *getattr(network, "text_encoder_loras", ())]
+    layers = layers_of(network)
     ranks = {int(layer.lora_dim) for layer in layers if hasattr(layer, "lora_dim")}
     alphas = {float(layer.alpha) for layer in layers if hasattr(layer, "alpha")}
     return NetworkSize(_one_of(ranks), _one_of(alphas))

@@ -211,10 +211,7 @@ class AdaptedLayer(nn.Module):
         return torch.linalg.vector_norm(self.delta_weight())
 
     def shrink(self, ratio: torch.Tensor) -> None:
-        """Scales the weight change by a factor; a scalar on the device.
-
-        Networks whose kind cannot say what that means are not limited by --scale_weight_norms.
-        """
+        """Scales the weight change by a factor, a scalar on the device: --scale_weight_norms limits every kind."""
         raise NotImplementedError(type(self).__name__)
 
 

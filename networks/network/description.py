@@ -19,10 +19,15 @@ def layers_by_part(network: Any) -> dict[str, Sequence[Any] | None]:
     return {attribute: getattr(network, attribute, None) for attribute in PARTS}
 
 
+def layers_of(network: Any) -> list[Any]:
+    """The layers of all parts; none where the network does not tell."""
+    return [layer for of_part in layers_by_part(network).values() for layer in of_part or ()]
+
+
 def describe_network(network: Any, groups: Iterable[Mapping[str, Any]]) -> str:
     """Layers of each part, their kinds and sizes, and how many numbers an optimizer trains."""
     by_part = layers_by_part(network)
-    layers = [layer for of_part in by_part.values() for layer in of_part or ()]
+    layers = layers_of(network)
     numbers = sum(parameter.numel() for group in groups for parameter in group["params"])
     parts = [f"{counted(len(found), 'layer')} in the {PARTS[name]}" for name, found in by_part.items() if found]
     texts = [*parts, _kinds(layers), *_sizes(layers), f"{numbers:,} numbers that are trained"]

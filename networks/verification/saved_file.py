@@ -8,9 +8,8 @@ from pathlib import Path
 from torch import nn
 
 from library.wording import counted
-from networks.files.key_dialects import to_own_names
-from networks.files.weights_file import read_network_file
 from networks.kinds.catalogue import recognise, tensors_by_layer
+from networks.network.loading import read_in_own_names
 from networks.targeting.targets import find_all
 from networks.verification.live_comparison import TOLERANCE, LayerComparison, compare_with_live, has_weight
 
@@ -75,7 +74,7 @@ def verify_saved_file(file: Path, text_encoder: nn.Module | list[nn.Module] | No
         UserError: the file cannot be read.
     """
     everything = {target.name: target for target in find_all(text_encoder, unet)}
-    weights, _ = to_own_names(read_network_file(file), everything)
+    weights = read_in_own_names(file, everything)
     in_file = tensors_by_layer(weights)
     unknown = [name for name, tensors in in_file.items() if recognise(tensors) is None]
     return Verification(
