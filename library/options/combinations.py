@@ -8,9 +8,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from library.options.averaging_combinations import AVERAGING_RULES
 from library.options.findings import Finding, Given, Notice, Problem
+from library.options.loss_combinations import LOSS_RULES
 from library.options.model_combinations import MODEL_RULES
 from library.options.network_combinations import NETWORK_RULES
+from library.options.noise_combinations import NOISE_RULES
+from library.options.optimizer_combinations import OPTIMIZER_RULES
+from library.options.schedule_combinations import SCHEDULE_RULES
 from library.options.schema import Settings
 from library.options.source_combinations import SOURCE_RULES
 
@@ -140,40 +145,6 @@ def _captions(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Notice("--token_warmup_min has no effect without --token_warmup_step")
 
 
-def _optimizer(settings: Settings, given: Given) -> Iterator[Finding]:
-    optimizer = settings.optimizer
-    if optimizer.use_8bit_adam and optimizer.optimizer_type.lower() not in ("", "adamw8bit"):
-        yield Problem(
-            f"--use_8bit_adam means --optimizer_type AdamW8bit, but --optimizer_type {optimizer.optimizer_type} "
-            "was given; leave one of them out"
-        )
-
-
-_SCHEDULES_THAT_USE = {
-    "lr_scheduler_num_cycles": ("cosine_with_restarts", "cosine_with_min_lr", "warmup_stable_decay"),
-    "lr_scheduler_power": ("polynomial",),
-    "lr_scheduler_timescale": ("inverse_sqrt",),
-    "lr_scheduler_min_lr_ratio": ("cosine_with_min_lr", "warmup_stable_decay"),
-    "lr_decay_steps": ("warmup_stable_decay",),
-}
-
-
-def _schedule(settings: Settings, given: Given) -> Iterator[Finding]:
-    schedule = settings.schedule
-    name = schedule.lr_scheduler
-    if name == "constant" and schedule.lr_warmup_steps:
-        yield Problem(
-            f"--lr_warmup_steps {schedule.lr_warmup_steps}: the schedule 'constant' has no warm-up; "
-            "use --lr_scheduler constant_with_warmup, or leave the warm-up out"
-        )
-    if name == "cosine_with_min_lr" and schedule.lr_scheduler_min_lr_ratio is None:
-        yield Problem("--lr_scheduler cosine_with_min_lr needs --lr_scheduler_min_lr_ratio")
-    for option, users in _SCHEDULES_THAT_USE.items():
-        value = getattr(schedule, option)
-        if value != type(schedule).model_fields[option].default and name not in users:
-            yield Notice(f"--{option} has no effect with --lr_scheduler {name}")
-
-
 def _length(settings: Settings, given: Given) -> Iterator[Finding]:
     if settings.training.max_train_epochs is not None and "max_train_steps" in given:
         yield Notice("--max_train_steps has no effect, since --max_train_epochs is given")
@@ -182,10 +153,6 @@ def _length(settings: Settings, given: Given) -> Iterator[Finding]:
             "neither --max_train_steps nor --max_train_epochs was given: "
             f"training stops after {settings.training.max_train_steps} steps"
         )
-    timesteps = settings.timesteps
-    low, high = timesteps.min_timestep or 0, timesteps.max_timestep or 1000
-    if low >= high:
-        yield Problem(f"--min_timestep {low} must be below --max_timestep {high}")
 
 
 def _saving(settings: Settings, given: Given) -> Iterator[Finding]:
@@ -257,6 +224,7 @@ def _config(settings: Settings, given: Given) -> Iterator[Finding]:
 
 
 RULES = (
-    _required, _dataset, _loading, _latent_cache, _captions, _optimizer, _schedule, _length, _saving, _previews,
-    _logging, _config, *NETWORK_RULES, *SOURCE_RULES, *MODEL_RULES,
+    _required, _dataset, _loading, _latent_cache, _captions, _length, _saving, _previews, _logging, _config,
+    *NOISE_RULES, *LOSS_RULES, *OPTIMIZER_RULES, *SCHEDULE_RULES, *AVERAGING_RULES, *NETWORK_RULES, *SOURCE_RULES,
+    *MODEL_RULES,
 )  # fmt: skip
