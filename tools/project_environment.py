@@ -52,6 +52,6 @@ def _install(python: Path, requirements: Path) -> None:
     stamp.write_text(wanted)
 
 
-def run(python: Path, *arguments: str | Path) -> int:
+def run(python: Path, *arguments: str | int | Path) -> int:
     """Runs a command of the project in its root folder, with its output shown. Returns the exit code."""
     return subprocess.run([str(python), *map(str, arguments)], cwd=ROOT, check=False).returncode
