@@ -34,10 +34,10 @@ from library.caching.latent_pictures import LatentPicture, pictures_of
 from library.caching.latents_on_disk import DTYPE, KIND, encode_on_disk, fingerprints_of
 from library.caching.pack_writing import PackLimits, PackWriter
 from library.dataset.augmentations.augmentation import show
-from library.dataset.batch_plan import Exposure
+from library.dataset.batch_plan import Exposure, PlannedBatch
 from library.dataset.batches.batch_preparation import stack_pixels
 from library.dataset.batches.cached_latents import LatentKey
-from library.dataset.batches.training_batch import draw_for
+from library.dataset.batches.draws import DrawRecipe, draw_for
 from library.dataset.buckets.aspect_buckets import cover
 from library.dataset.findings import Findings
 from library.dataset.images.picture_files import FilePictures
@@ -181,7 +181,7 @@ def report_fetching(folder: Path, rounds: int, count: int = 1000) -> None:
         "packed": (1, lambda chosen: latents.fetch([keys[one] for one in chosen], shape)),
         "packed, 4 at a time": (4, lambda chosen: latents.fetch([keys[one] for one in chosen], shape)),
         "npz": (1, lambda chosen: _load_npz(files[chosen[0]])),
-        "noise": (1, lambda chosen: draw_for([Exposure(record, chosen[0])], SDXL.latents, 0, samples_posterior=False)),
+        "noise": (1, lambda chosen: _draw_noise(record, chosen[0])),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds):
@@ -194,6 +194,11 @@ def report_fetching(folder: Path, rounds: int, count: int = 1000) -> None:
     for name, seconds in times.items():
         ratio = statistics.median(ours / npz for ours, npz in zip(seconds, times["npz"], strict=True))
         print(f"{name:>20}: {statistics.median(seconds) * 1e3:7.4f} ms each, {ratio:.3f} of npz")
+
+
+def _draw_noise(record: ImageRecord, exposure: int) -> None:
+    batch = PlannedBatch((Exposure(record, exposure),), epoch=0, index=0, first_place=0)
+    draw_for(batch, SDXL.latents, 0, DrawRecipe(), samples_posterior=False)
 
 
 def _packed(folder: Path, shape: tuple[int, int, int], count: int) -> EncodedLatents:

@@ -9,25 +9,13 @@ are there already are not trained again.
 
 import argparse
 import math
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-EXAMPLES = Path(__file__).resolve().parent
-ROOT = EXAMPLES.parent
-sys.path[:0] = [str(ROOT), str(EXAMPLES / "demo_lora")]
-
-from measure_heldout_loss import heldout_losses  # noqa: E402
-from safetensors import safe_open  # noqa: E402
-
-from library.sampling.contact_sheet import Preview, draw_contact_sheet, find_previews, previews_of_run  # noqa: E402
-from library.sampling.prompt_files import read_prompt_file  # noqa: E402
-
-CONFIG = EXAMPLES / "demo_lora" / "config.toml"
-PROMPTS = EXAMPLES / "demo_lora" / "prompts.txt"
-STEPS = 100
+from demo_training import ROOT, draw_sheet, heldout_losses, train_demo
+from safetensors import safe_open
 
 
 @dataclass(frozen=True)
@@ -42,18 +30,12 @@ class Recipe:
     learning_rate: float = 2e-3
     """of the U-Net; the text encoder gets a tenth, as in the demo"""
 
-    def command(self, output: Path) -> list[str]:
+    def options(self) -> list[object]:
         words = [
-            sys.executable, "train_network.py", "--config_file", CONFIG, "--output_dir", output,
-            "--output_name", self.name, "--network_module", self.module,
-            "--network_dim", self.rank, "--network_alpha", self.alpha,
+            "--network_module", self.module, "--network_dim", self.rank, "--network_alpha", self.alpha,
             "--learning_rate", self.learning_rate, "--text_encoder_lr", self.learning_rate / 10,
-            "--max_train_steps", STEPS, "--sample_every_n_steps", STEPS, "--no_sample_at_first",
-            "--save_precision", "float",
         ]  # fmt: skip
-        if self.arguments:
-            words += ["--network_args", *self.arguments]
-        return [str(word) for word in words]
+        return [*words, "--network_args", *self.arguments] if self.arguments else words
 
 
 RECIPES = (
@@ -86,9 +68,7 @@ class Result:
 
 def measure(recipe: Recipe, output: Path) -> Result:
     """Trains a network unless it is there."""
-    file = output / f"{recipe.name}.safetensors"
-    if not file.is_file():
-        subprocess.run(recipe.command(output), cwd=ROOT, check=True)
+    file = train_demo(recipe.name, recipe.options(), output)
     before, after = heldout_losses(file)
     with safe_open(file, "pt") as opened:
         numbers = sum(math.prod(opened.get_slice(name).get_shape()) for name in opened.keys())  # noqa: SIM118
@@ -112,11 +92,6 @@ def as_table(results: Sequence[Result]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def last_previews(folder: Path, recipe: Recipe) -> list[Preview]:
-    previews = previews_of_run(find_previews(folder), recipe.name)
-    return [preview for preview in previews if preview.moment == previews[-1].moment]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(each.name for each in RECIPES)}")
@@ -128,9 +103,7 @@ def main() -> int:
     output = options.output_dir.resolve()
     results = [measure(recipe, output) for recipe in RECIPES if not options.kinds or recipe.name in options.kinds]
     (output / "networks.md").write_text(as_table(results), encoding="utf-8")
-    prompts = {prompt["enum"]: prompt["prompt"] for prompt in read_prompt_file(PROMPTS)}
-    columns = {result.recipe.name: last_previews(output / "sample", result.recipe) for result in results}
-    draw_contact_sheet(columns, prompts).save(output / "networks.png")
+    draw_sheet({result.recipe.name: result.recipe.name for result in results}, output, output / "networks.png")
     print(f"Table: {output / 'networks.md'}\nSheet: {output / 'networks.png'}")
     return 0
 

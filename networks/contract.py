@@ -17,8 +17,9 @@ import torch
 from torch import nn
 
 from library.errors import UserError
+from library.working_directory import search_working_directory
 from networks.class_attributes import restore_class_attributes
-from networks.module_lookup import explain_missing_module, is_ours_or_beside, resolve_alias, search_working_directory
+from networks.module_lookup import explain_missing_module, is_ours_or_beside, resolve_alias
 
 OptimizerGroups = Sequence[dict[str, Any]]
 
@@ -67,7 +68,8 @@ class OptionalMethods(Protocol):
         ...
 
     def set_multiplier(self, multiplier: float) -> None:
-        """The strength for the batches to come; needed where datasets have a network_multiplier."""
+        """The strength from now on; 0 = the model computes as if there were no network. Needed where datasets have a
+        network_multiplier, or images that are to be left as they are (diff_output_preservation)."""
         ...
 
     def apply_max_norm_regularization(self, max_norm_value: float, device: Any) -> Any:

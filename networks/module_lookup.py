@@ -2,12 +2,11 @@
 
 import importlib.util
 import re
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
 from library.errors import UserError
 from library.options.suggestions import suggest
+from library.working_directory import search_working_directory
 from networks.arguments import MODULES
 
 _OURS = __name__.partition(".")[0]
@@ -53,13 +52,6 @@ def require_module(path: str) -> None:
         found = None
     if found is None:
         raise UserError(explain_missing_module(path, path if package == _OURS else package))
-
-
-def search_working_directory() -> None:
-    """Makes modules in the folder of the command importable, as users expect."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)
 
 
 def explain_missing_module(path: str, missing: str) -> str:

@@ -24,8 +24,12 @@ def tiny_model(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def train_data_dir(tmp_path) -> Path:
+    return write_train_data(tmp_path)
+
+
+def write_train_data(folder: Path) -> Path:
     """'3_sks cat' with five captioned images in three aspect ratios, and a path with a blank and an umlaut."""
-    folder = tmp_path / "Bilder für's Training"
+    folder = folder / "Bilder für's Training"
     images = folder / "3_sks cat"
     images.mkdir(parents=True)
     sizes = [(64, 64), (128, 64), (64, 128), (64, 64), (80, 72)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
 
-from project_environment import DEVELOPMENT, TRAINING, ensure_environment, run
+from project_environment import DEVELOPMENT, OPTIMIZERS, TRAINING, ensure_environment, run
 
 CHECKS = (
     ("-m", "ruff", "check", "."),
@@ -29,7 +29,7 @@ MOST_PROCESSES = 4
 def main() -> int:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # of tiny models: threads would only wait for each other
     processes = min(MOST_PROCESSES, os.cpu_count() or 1)
-    python = ensure_environment((TRAINING, DEVELOPMENT))
+    python = ensure_environment((TRAINING, OPTIMIZERS, DEVELOPMENT))
     arguments = sys.argv[1:]
     failed = [] if arguments else [check for check in CHECKS if run(python, *check)]
     if run(python, "-m", "pytest", "-n", processes, "--dist", "worksteal", *arguments):

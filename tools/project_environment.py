@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 ENVIRONMENT = ROOT / ".venv"
 TRAINING = "requirements.txt"
+OPTIMIZERS = "requirements-optimizers.txt"
 DEVELOPMENT = "requirements-dev.txt"
 OLDEST_PYTHON = (3, 11)
 

@@ -60,7 +60,7 @@ def measure(model: ModelAdapter, dataset: Dataset) -> float:
     )
     preparer = BatchPreparer((dataset,), SEED, model.family.latents, model.tokenize, 1.0, FilePictures())
     batches = batches_of_epoch([dataset], SEED, epoch=0)
-    losses = [objective.loss_per_image(model, preparer.prepare(batch)) for batch in batches]
+    losses = [objective.losses(model, preparer.prepare(batch)).unweighted for batch in batches]
     return torch.cat(losses).mean().item()
 
 

@@ -26,9 +26,11 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from library.atomic_files import atomic_path
-from library.diffusion.losses import min_snr_weights, squared_error_per_image
+from library.diffusion.elementwise_losses import elementwise_loss
+from library.diffusion.masked_means import mean_per_image
 from library.diffusion.noise_schedule import BETA_END, BETA_START, NUM_TIMESTEPS, add_noise, scaled_linear_schedule
 from library.diffusion.noise_shaping import add_offset_noise
+from library.diffusion.timestep_weights import min_snr_weights
 
 SIZES = ((128, 128), (128, 128), (128, 128), (128, 192), (192, 128))
 """Width and height in pixels; the square three times as often."""
@@ -149,7 +151,7 @@ def train(
         noise = add_offset_noise(torch.randn_like(latents), torch.randn(latents.shape[:2]), NOISE_OFFSET)
         noisy = add_noise(schedule, latents, noise, timesteps)
         prediction = unet(noisy, timesteps, text_encoder(tokens).last_hidden_state).sample
-        loss = (squared_error_per_image(prediction, noise) * weights[timesteps]).mean()
+        loss = (mean_per_image(elementwise_loss("l2", prediction, noise)) * weights[timesteps]).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from library.dataset.buckets.aspect_buckets import Size
 from library.dataset.records import Dataset, ImageRecord
@@ -24,6 +25,8 @@ class PlannedBatch:
     """Counted from 0."""
     index: int
     """Position among all batches of the run, over all processes, from 0."""
+    first_place: int
+    """Position of its first exposure among all exposures of the run, over all processes, from 0."""
     step: int = 0
     """Optimizer step that trains on it, counted from 0: known to the schedule of the run."""
 
@@ -41,8 +44,12 @@ def batches_of_epoch(datasets: Sequence[Dataset], seed: int, epoch: int) -> list
             size = dataset.settings.batch_size
             groups += [tuple(exposures[start : start + size]) for start in range(0, len(exposures), size)]
     python_generator(seed, "order of batches", epoch).shuffle(groups)
-    first = epoch * len(groups)
-    return [PlannedBatch(group, epoch, first + position) for position, group in enumerate(groups)]
+    first, sizes = epoch * len(groups), [len(group) for group in groups]
+    places = accumulate(sizes, initial=epoch * sum(sizes))
+    return [
+        PlannedBatch(group, epoch, first + position, place)
+        for position, (group, place) in enumerate(zip(groups, places, strict=False))
+    ]
 
 
 def batches_of_process(batches: Sequence[PlannedBatch], process: int, num_processes: int) -> list[PlannedBatch]:

@@ -66,6 +66,11 @@ class Dataset:
         return self.settings.subsets[record.subset]
 
     @property
+    def preserves_output(self) -> bool:
+        """Whether there are images on which the network is to change nothing."""
+        return any(subset.preserves_output for subset in self.settings.subsets)
+
+    @property
     def num_train_images(self) -> int:
         """Images with their repeats, as in an epoch; without regularisation images."""
         return sum(record.repeats for record in self.records if not record.is_reg)

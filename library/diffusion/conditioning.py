@@ -21,6 +21,11 @@ class TokenizedCaptions:
         weights = None if self.weights is None else tuple(tensor.to(device) for tensor in self.weights)
         return TokenizedCaptions(tuple(tensor.to(device) for tensor in self.ids), weights)
 
+    def rows_at(self, rows: torch.Tensor) -> "TokenizedCaptions":
+        """Those captions whose numbers are given, int64 (rows,)."""
+        weights = None if self.weights is None else tuple(tensor[rows] for tensor in self.weights)
+        return TokenizedCaptions(tuple(tensor[rows] for tensor in self.ids), weights)
+
 
 @dataclass(frozen=True)
 class TextConditioning:
@@ -37,6 +42,10 @@ class TextConditioning:
         return TextConditioning(
             torch.cat([part.hidden_states for part in parts]), torch.cat(pooled) if pooled else None
         )
+
+    def rows_at(self, rows: torch.Tensor) -> "TextConditioning":
+        """Those captions whose numbers are given, int64 (rows,)."""
+        return TextConditioning(self.hidden_states[rows], None if self.pooled is None else self.pooled[rows])
 
     def rows(self) -> "list[TextConditioning]":
         """Each caption by itself."""

@@ -39,6 +39,13 @@ _OPTION_FIELDS = (
 )  # fmt: skip
 """Options whose field is named after them."""
 
+_FIELDS_WHERE_CHANGED = frozenset({
+    "full_bf16", "logit_mean", "logit_std", "lr_scheduler_args", "lr_scheduler_type", "masked_loss",
+    "normalize_masked_loss", "p2_gamma", "p2_k", "scale_v_pred_loss_like_noise_pred", "soft_min_snr",
+    "stratified_timesteps", "timestep_sampling", "unmasked_weight", "v_pred_like_loss",
+})  # fmt: skip
+"""Options of which kohya's tool says nothing, and which are told where they do not have their default."""
+
 _SINGLE_DATASET_OPTIONS = (
     "color_aug", "flip_aug", "random_crop", "shuffle_caption", "keep_tokens",
 )  # fmt: skip
@@ -131,6 +138,8 @@ class MetadataWriter:
     def _run_fields(self) -> dict[str, Any]:
         options = self.resolved.values()
         fields: dict[str, Any] = {f"ss_{name}": options[name] for name in _OPTION_FIELDS}
+        changed = self.resolved.changed()
+        fields |= {f"ss_{name}": changed[name] for name in sorted(_FIELDS_WHERE_CHANGED & changed.keys())}
         fields |= {
             "ss_cache_latents": self.resolved.settings.cache.caches_latents,  # on disk, too
             "ss_session_id": self.facts.session_id,

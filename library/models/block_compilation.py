@@ -18,9 +18,9 @@ _TOLD = re.compile(r"(?<![A-Za-z])error:", re.IGNORECASE)
 
 REPEATED_BLOCKS = (BasicTransformerBlock, ResnetBlock2D)
 
-GRAPHS_PER_BLOCK = 8
-"""Training and previews, each for one image and for several, each for the first size and for all others: sizes are
-variables of a graph from the second one on."""
+GRAPHS_PER_BLOCK = 12
+"""Training, previews, and the predictions without the network where its output is preserved, each for one image and for
+several, each for the first size and for all others: sizes are variables of a graph from the second one on."""
 
 
 def compile_blocks(unet: nn.Module, backend: str) -> int:

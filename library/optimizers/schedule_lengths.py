@@ -1,8 +1,10 @@
-"""How long the phases of a learning-rate schedule are, and whether they fit into the run. Needs no torch."""
+"""How long the phases of a learning-rate schedule are, and whether they fit into the run. Needs torch only for
+schedules that are classes."""
 
 from library.options.groups import ScheduleOptions
+from library.options.piecewise_rules import rules_of
 
-_WITHOUT_WARMUP = ("constant",)
+_WITHOUT_WARMUP = ("constant", "piecewise_constant", "adafactor")
 
 
 def count_steps(steps_or_share: int | float, max_train_steps: int) -> int:
@@ -10,14 +12,28 @@ def count_steps(steps_or_share: int | float, max_train_steps: int) -> int:
     return steps_or_share if isinstance(steps_or_share, int) else int(steps_or_share * max_train_steps)
 
 
+def count_warmup(options: ScheduleOptions, max_train_steps: int) -> int:
+    """Steps of the warm-up; 0 where the schedule has none."""
+    if options.lr_scheduler_type or options.name in _WITHOUT_WARMUP:
+        return 0
+    return count_steps(options.lr_warmup_steps, max_train_steps)
+
+
 def schedule_notices(options: ScheduleOptions, max_train_steps: int) -> list[str]:
     """What the options ask for that a run of this length does not get to.
 
     Args:
+        options: as the optimizer leaves them (see schedule_beside).
         max_train_steps: optimizer steps of the whole run, already counted when epochs were given.
+
+    Raises:
+        UserError: the schedule is a class that there is not.
     """
-    name = options.lr_scheduler
-    warmup = 0 if name in _WITHOUT_WARMUP else count_steps(options.lr_warmup_steps, max_train_steps)
+    if options.lr_scheduler_type:
+        from library.optimizers.schedule_classes import class_notices  # with torch, which nothing else needs
+
+        return class_notices(options, max_train_steps)
+    name, warmup = options.name, count_warmup(options, max_train_steps)
     notices = []
     if options.lr_warmup_steps and warmup == 0 and name not in _WITHOUT_WARMUP:
         notices.append(f"--lr_warmup_steps {options.lr_warmup_steps} is less than one of {max_train_steps} steps")
@@ -28,6 +44,8 @@ def schedule_notices(options: ScheduleOptions, max_train_steps: int) -> list[str
         )
     elif name == "warmup_stable_decay":
         notices += _notices_on_decay(warmup, count_steps(options.lr_decay_steps, max_train_steps), max_train_steps)
+    elif name == "piecewise_constant":
+        notices += _notices_on_rules(options, max_train_steps)
     return notices
 
 
@@ -41,3 +59,13 @@ def _notices_on_decay(warmup: int, decay: int, max_train_steps: int) -> list[str
             f"{max_train_steps} steps of training; the learning rate jumps into the middle of its decay"
         ]
     return []
+
+
+def _notices_on_rules(options: ScheduleOptions, max_train_steps: int) -> list[str]:
+    late = [str(step) for step, _ in rules_of(options).steps if step >= max_train_steps]
+    if not late:
+        return []
+    return [
+        f"--lr_scheduler_args step_rules: training has only {max_train_steps} steps, so that nothing changes at step "
+        f"{', '.join(late)}"
+    ]

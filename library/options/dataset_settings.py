@@ -8,6 +8,9 @@ from library.options.groups import AugmentationOptions, BucketOptions, CaptionOp
 from library.options.option_types import Replacements
 from library.options.schema import specs_of
 
+OUTPUT_PRESERVATION = "diff_output_preservation"
+"""The custom attribute of images on which the network is to change nothing."""
+
 
 class SubsetSettings(CaptionOptions, AugmentationOptions):
     """One folder of images, or of what a metadata file lists, and how they are used."""
@@ -29,8 +32,16 @@ class SubsetSettings(CaptionOptions, AugmentationOptions):
     )
     validation_split: float = option(0.0, ge=0, le=1, unit="share", help="Share of the images that is held out.")
     validation_seed: int | None = option(ge=0, help="Seed of that choice.")
-    custom_attributes: dict[str, Any] | None = option(help="Attributes for the training method.")
+    custom_attributes: dict[str, Any] | None = option(
+        help="Attributes for the training method: { diff_output_preservation = true } trains the network to leave as "
+        "it is what the model predicts for these images."
+    )
     cache_info: bool = option(False, help="Keep the sizes of images in a file in the cache folder.")
+
+    @property
+    def preserves_output(self) -> bool:
+        """Whether the network is to change nothing on these images."""
+        return bool((self.custom_attributes or {}).get(OUTPUT_PRESERVATION))
 
 
 class DatasetSettings(BucketOptions):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from library.options.chosen_optimizer import ChosenOptimizer
 from library.options.findings import Finding, Given, Notice, Problem
 from library.options.schema import Settings
 
@@ -44,13 +45,14 @@ def _precision(settings: Settings, given: Given) -> Iterator[Finding]:
             yield Problem(f"--{name} needs --mixed_precision {wanted}, but it is {precision.mixed_precision}")
     if precision.full_bf16 and precision.mixed_precision == "bf16":
         yield Notice(
-            "--full_bf16: bfloat16 has 8 significant bits, so that small updates of the network are lost; "
-            "without it, the network stays in float32 at little cost"
+            "--full_bf16: the network's weights have 8 significant bits and are rounded at random after each step, "
+            "which is right on average; without it, they stay in float32 at little cost"
         )
     if precision.full_fp16 and precision.mixed_precision == "fp16" and _divides_by_zero(settings):
         yield Problem(
-            "--full_fp16 with AdamW: its eps of 1e-8 is 0 in float16, so that weights become nan at the first step; "
-            "use --optimizer_type AdamW8bit, or --optimizer_args eps=1e-4"
+            f"--full_fp16 with {ChosenOptimizer(settings.optimizer).name}: its eps of 1e-8 is 0 in float16, so that "
+            "weights become nan at the first step; give --optimizer_args eps=1e-4, or use --optimizer_type AdamW with "
+            "no arguments but betas and weight_decay, which computes in float32"
         )
     for name in ("fp8_base", "fp8_base_unet"):
         if getattr(precision, name) and precision.mixed_precision == "no":
@@ -64,10 +66,12 @@ def _precision(settings: Settings, given: Given) -> Iterator[Finding]:
 
 
 def _divides_by_zero(settings: Settings) -> bool:
-    """Whether the optimizer computes in the weights' precision with an eps that vanishes there."""
-    optimizer = settings.optimizer
-    is_adamw = optimizer.optimizer_type.lower() in ("", "adamw") and not optimizer.use_8bit_adam
-    return is_adamw and not any(pair.startswith("eps=") for pair in optimizer.optimizer_args or ())
+    """Whether the optimizer computes in the weights' precision with an eps that vanishes there. AdamW computes in
+    float32, unless it has arguments for which it is torch's."""
+    chosen = ChosenOptimizer(settings.optimizer)
+    if chosen.class_name not in ("adam", "adamw", "nadam", "radam") or "eps" in chosen.arguments:
+        return False
+    return chosen.class_name != "adamw" or not chosen.arguments.keys() <= {"betas", "weight_decay"}
 
 
 def _eight_bit_network(settings: Settings, option: str) -> Iterator[Finding]:

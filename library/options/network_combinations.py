@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from library.options.findings import Finding, Given, Notice, Problem
 from library.options.model_combinations import OWN_NETWORKS
+from library.options.part_rates import part_rates
 from library.options.schema import Settings
 
 
@@ -14,7 +15,7 @@ def _parts(settings: Settings, given: Given) -> Iterator[Finding]:
             "--network_train_unet_only and --network_train_text_encoder_only exclude each other; "
             "leave both out to train both parts"
         )
-    elif not any(_effective_rates(settings)):
+    elif all(rates_of_part.is_off for rates_of_part in part_rates(network, rates)):
         yield Problem("nothing would be trained: the learning rate of every part is 0; raise --learning_rate")
     if network.network_train_unet_only and "text_encoder_lr" in given:
         yield Notice("--text_encoder_lr has no effect with --network_train_unet_only")
@@ -27,18 +28,6 @@ def _parts(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Notice("--network_dropout has no effect, since --network_args has a dropout of its own")
     if any(rate < 0 for rate in rates.text_encoder_lr or ()):
         yield Problem("--text_encoder_lr: must be at least 0")
-
-
-def _effective_rates(settings: Settings) -> list[float]:
-    """The learning rate of each part that is trained."""
-    network, rates = settings.network, settings.optimizer
-    default = rates.learning_rate
-    effective = []
-    if not network.network_train_text_encoder_only:
-        effective.append(default if rates.unet_lr is None else rates.unet_lr)
-    if not network.network_train_unet_only:
-        effective += rates.text_encoder_lr or [default]
-    return effective
 
 
 def _start(settings: Settings, given: Given) -> Iterator[Finding]:

@@ -40,6 +40,7 @@ class Settings(BaseModel):
     noise: groups.NoiseOptions
     timesteps: groups.TimestepOptions
     loss: groups.LossOptions
+    averaging: groups.AveragingOptions
     precision: groups.PrecisionOptions
     attention: groups.AttentionOptions
     memory: groups.MemoryOptions

@@ -6,7 +6,7 @@ A rule gets tables as they were written and yields what it finds; the reader add
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from library.options.dataset_settings import SubsetSettings
+from library.options.dataset_settings import OUTPUT_PRESERVATION, SubsetSettings
 from library.options.findings import Finding, Notice, Problem
 
 Table = Mapping[str, Any]
@@ -61,8 +61,9 @@ def _about_masks(settings: SubsetSettings, masked_loss: bool) -> Iterator[Findin
 
 
 def _about_attributes(attributes: Table) -> Iterator[Finding]:
-    if attributes.get("diff_output_preservation"):
-        yield Problem("custom_attributes: diff_output_preservation is not available in this version yet; leave it out")
-    others = [name for name in attributes if name != "diff_output_preservation"]
+    preserves = attributes.get(OUTPUT_PRESERVATION, False)
+    if not isinstance(preserves, bool):
+        yield Problem(f"custom_attributes: {OUTPUT_PRESERVATION} must be true or false, not {preserves!r}")
+    others = [name for name in attributes if name != OUTPUT_PRESERVATION]
     if others:
         yield Notice(f"custom_attributes: nothing reads {', '.join(others)}")

@@ -9,7 +9,7 @@ from library.console import is_main_process, set_up_console
 from library.errors import UserError, format_problems
 from library.models.family import ModelFamily
 from library.models.optional_packages import hide_unused_packages
-from library.optimizers.optimizer_choice import find_optimizer
+from library.optimizers.known_optimizers import find_optimizer
 from library.options.command_line import build_parser
 from library.options.config_file import config_path
 from library.options.report import configuration_without_secrets, effective_configuration

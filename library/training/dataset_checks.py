@@ -43,10 +43,12 @@ def check_datasets(
     settings = _dataset_settings(resolved, findings)
     findings.problems += contradictions(settings, resolved.settings.cache)
     dataset_class = resolved.settings.data.dataset_class
-    if _masks_nothing(resolved, settings):
-        findings.warnings.append(
-            "--masked_loss has no effect: no subset has a conditioning_data_dir or alpha_mask to take masks from"
-        )
+    if _has_no_masks(resolved, settings):
+        findings.warnings += [
+            f"--{name} has no effect: no subset has a conditioning_data_dir or alpha_mask to take masks from"
+            for name in ("masked_loss", "unmasked_weight", "normalize_masked_loss")
+            if getattr(resolved.settings.loss, name)
+        ]
     reading = ImageReading(open_image_index(resolved, settings), resolved.settings.data.unreadable_images)
     pictures: PictureReader = FilePictures(reading.index)
     datasets = []
@@ -70,9 +72,18 @@ def check_datasets(
             "there are no training images: all images are for regularisation, held out for validation "
             "(validation_split), cannot be read, or have 0 repeats (num_repeats)"
         )
+    elif datasets and _changes_nothing(datasets):
+        findings.problems.append(
+            "custom_attributes: diff_output_preservation of every subset: the network would learn to change nothing; "
+            "set it for the images only that are to stay as they are"
+        )
     findings.warnings += face_crop_notices(datasets)
     check_missing_captions(datasets, findings)
     return CheckedData(tuple(datasets), pictures)
+
+
+def _changes_nothing(datasets: Sequence[Dataset]) -> bool:
+    return all(dataset.rules_of(record).preserves_output for dataset in datasets for record in dataset.records)
 
 
 def _settle(datasets: Sequence[Dataset], resolved: ResolvedOptions, findings: Findings) -> list[Dataset]:
@@ -149,12 +160,12 @@ def _remedy(parent: Path) -> str:
     return "put the images into one, and name the folder above it"
 
 
-def _masks_nothing(resolved: ResolvedOptions, datasets: Sequence[DatasetSettings]) -> bool:
-    """Whether masked loss was asked for, but no image has a mask."""
+def _has_no_masks(resolved: ResolvedOptions, datasets: Sequence[DatasetSettings]) -> bool:
+    """Whether it is known that no image has a mask."""
     subsets = [subset for dataset in datasets for subset in dataset.subsets]
     masked = any(subset.alpha_mask or subset.conditioning_data_dir is not None for subset in subsets)
     of_class = resolved.settings.data.dataset_class is not None  # which says itself what its masks are
-    return resolved.settings.loss.masked_loss and bool(subsets) and not masked and not of_class
+    return bool(subsets) and not masked and not of_class
 
 
 def _check_sizes(settings: DatasetSettings, family: ModelFamily, findings: Findings) -> None:

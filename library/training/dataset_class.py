@@ -12,7 +12,7 @@ from library.dataset.scanning.custom_scan import scan_custom_dataset
 from library.errors import UserError
 from library.options.dataset_settings import DatasetSettings
 from library.options.schema import Settings
-from networks.module_lookup import search_working_directory
+from library.working_directory import search_working_directory
 
 _ADVICE = "; see docs/own_dataset_class.md"
 

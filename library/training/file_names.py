@@ -3,6 +3,7 @@
 DEFAULT_FINAL = "last"
 DEFAULT_EPOCH = "epoch"
 DEFAULT_STEP = "at"
+EMA_SUFFIX = "-ema"
 
 
 def final_file(output_name: str | None, extension: str) -> str:
@@ -15,6 +16,25 @@ def epoch_file(output_name: str | None, epoch: int, extension: str) -> str:
 
 def step_file(output_name: str | None, step: int, extension: str) -> str:
     return f"{output_name or DEFAULT_STEP}-step{step:08d}{extension}"
+
+
+def of_version(file: str, suffix: str) -> str:
+    """The name of a file that holds another version of the weights."""
+    stem, dot, extension = file.rpartition(".")
+    return f"{stem}{suffix}{dot}{extension}"
+
+
+def snapshot_folder(output_name: str | None) -> str:
+    return f"{output_name or DEFAULT_FINAL}{EMA_SUFFIX}-snapshots"
+
+
+def snapshot_file(step: int) -> str:
+    """To be made that of a version: such files hold metadata, whatever the form of the others."""
+    return f"step{step:08d}.safetensors"
+
+
+def width_suffix(sigma_rel: float) -> str:
+    return f"-sigma{sigma_rel:g}"
 
 
 def epoch_to_remove(epoch: int, every: int, keep: int | None) -> int | None:

@@ -1,12 +1,14 @@
-"""Losses and norms for display, read without making the device wait."""
+"""Losses and what else is measured at each step, for display, read without making the device wait."""
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 
-from library.training.weight_norms import Scalar, WeightNorms
+from library.optimizers.adapted_rates import Scalar
+from library.training.host_copies import HostCopies
 
 
 @dataclass(frozen=True)
@@ -15,17 +17,19 @@ class StepLoss:
     value: float
     learning_rates: tuple[float, ...]
     """in force at that step, one per optimizer group"""
-    norms: WeightNorms | None = None
-    """numbers; None = they are not limited, or the step was skipped"""
+    measured: Mapping[str, float]
+    """log name -> value; empty where nothing more is measured"""
 
 
 @dataclass(frozen=True)
-class _Pending:
+class _Step:
+    """What is known of a step before its tensors have arrived."""
+
     step: int
-    loss: Scalar
     learning_rates: tuple[float, ...]
-    norms: WeightNorms | None
-    arrived: torch.cuda.Event | None
+    measured: Mapping[str, Scalar]
+    tensors: tuple[str, ...]
+    """Names of the measured values that arrive behind the loss."""
 
 
 class LossRecord:
@@ -36,47 +40,42 @@ class LossRecord:
         Args:
             window: steps the running average covers; an epoch, as users of other trainers are used to.
         """
-        self._pending: deque[_Pending] = deque()
+        self._copies: HostCopies[_Step] = HostCopies()
         self._recent: deque[float] = deque(maxlen=window)
 
     def add(
-        self, step: int, loss: torch.Tensor, learning_rates: tuple[float, ...], norms: WeightNorms | None = None
+        self,
+        step: int,
+        loss: torch.Tensor,
+        learning_rates: tuple[float, ...],
+        measured: Mapping[str, Scalar] | None = None,
     ) -> None:
-        """Starts copying the scalars to the CPU and returns at once."""
-        on_its_way = _on_its_way(loss)
-        norms_on_their_way = None if norms is None else WeightNorms(*map(_on_its_way, norms))
-        arrived = None
-        if loss.device.type == "cuda":
-            arrived = torch.cuda.Event()
-            arrived.record()
-        self._pending.append(_Pending(step, on_its_way, learning_rates, norms_on_their_way, arrived))
+        """Starts copying the scalars to the CPU, all at once as float32, and returns.
+
+        Args:
+            measured: log name -> scalar; numbers, and tensors on the CPU or on the loss's device.
+        """
+        measured = dict(measured or {})
+        on_device = {
+            name: value
+            for name, value in measured.items()
+            if isinstance(value, torch.Tensor) and value.device == loss.device
+        }
+        scalars = [value.detach().float().reshape(()) for value in (loss, *on_device.values())]
+        numbers = {name: math.nan if name in on_device else float(value) for name, value in measured.items()}
+        self._copies.send(_Step(step, learning_rates, numbers, tuple(on_device)), torch.stack(scalars))
 
     def ready(self, wait: bool = False) -> list[StepLoss]:
         """The losses that have arrived since the last call; with `wait`, all that were added."""
-        arrived = []
-        while self._pending:
-            first = self._pending[0]
-            if first.arrived is not None and not first.arrived.query():
-                if not wait:
-                    break
-                first.arrived.synchronize()
-            self._pending.popleft()
-            value = float(first.loss)
-            self._recent.append(value)
-            norms = None if first.norms is None else WeightNorms(*map(float, first.norms))
-            arrived.append(StepLoss(first.step, value, first.learning_rates, norms))
-        return arrived
+        losses = []
+        for sent, values in self._copies.arrived(wait):
+            loss, *numbers = values.tolist()
+            self._recent.append(loss)
+            measured = {**sent.measured, **dict(zip(sent.tensors, numbers, strict=True))}
+            losses.append(StepLoss(sent.step, loss, sent.learning_rates, measured))
+        return losses
 
     @property
     def average(self) -> float:
         """Mean over the window; NaN before the first loss."""
         return sum(self._recent) / len(self._recent) if self._recent else math.nan
-
-
-def _on_its_way(value: Scalar) -> Scalar:
-    """What will be the value on the CPU once the device has done all that was asked of it."""
-    if not isinstance(value, torch.Tensor) or value.device.type != "cuda":
-        return value
-    copy = torch.empty((), dtype=value.dtype, pin_memory=True)
-    copy.copy_(value, non_blocking=True)
-    return copy

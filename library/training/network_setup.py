@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import ModuleType, SimpleNamespace
@@ -15,12 +15,14 @@ from library.metadata.training_metadata import network_arguments
 from library.models.adapter import ModelAdapter, NetworkViews
 from library.models.network_view import changes_to_view, leaves_of
 from library.options.groups import NetworkOptions, OptimizerOptions
+from library.options.part_rates import OF_TEXT_ENCODERS, OF_UNET, part_rates
 from library.randomness import derive_seed
 from library.training.network_start import create_from_file, load_start
 from library.wording import counted
 from networks.arguments import MODULES
 from networks.contract import call_module, check_network
 from networks.network.description import PARTS, describe_groups, describe_network, layers_by_part
+from networks.network.layer_network import LayerNetwork
 from networks.unread_arguments import unread_arguments
 
 logger = logging.getLogger(__name__)
@@ -72,16 +74,18 @@ def build_network(
     network.apply_to(
         text_encoders,
         views.unet,
-        not options.network_train_unet_only,
-        not options.network_train_text_encoder_only,
+        _applies_to(OF_TEXT_ENCODERS, network, options, rates),
+        _applies_to(OF_UNET, network, options, rates),
     )
     for view, of_view in zip(_trained_views(views), leaves, strict=True):
         _require_the_models_layers(changes_to_view(view, of_view), options)
+    loaded: Collection[str] = ()
     if options.network_weights:
-        load_start(network, options.network_weights, options.dim_from_weights)
+        loaded = set(load_start(network, options.network_weights, options.dim_from_weights).loaded)
     if gradient_checkpointing:
         network.enable_gradient_checkpointing()
     groups, descriptions = _optimizer_groups(network, options, rates)
+    _leave_out_untrained(network, groups, loaded)
     _say_what_is_trained(network, groups, descriptions, options, rates)
     network.prepare_grad_etc(text_encoders, views.unet)
     _freeze_what_is_not_in(groups, network)
@@ -125,6 +129,30 @@ def _names_given(options: NetworkOptions) -> list[str]:
     return [pair.split("=", 1)[0] for pair in options.network_args or ()]
 
 
+def _applies_to(part: str, network: Any, options: NetworkOptions, rates: OptimizerOptions) -> bool:
+    """Whether a part of the model gets layers. A network of others gets none where the rate is 0, since its file would
+    hold them; with our own, this is known layer by layer (_leave_out_untrained)."""
+    parts = {rates_of_part.part: rates_of_part for rates_of_part in part_rates(options, rates)}
+    if part not in parts or not parts[part].is_off:
+        return part in parts
+    may_be_needed = options.network_weights is not None or "network_reg_lrs" in _names_given(options)
+    is_all_off = all(rates_of_part.is_off for rates_of_part in parts.values())
+    return isinstance(network, LayerNetwork) or may_be_needed or is_all_off
+
+
+def _leave_out_untrained(network: Any, groups: list[dict[str, Any]], loaded: Collection[str]) -> None:
+    """What has the rate 0 would be in the file with changes of zero, and be computed at every step. What was loaded
+    from a file is part of the network, and stays as it is."""
+    if not isinstance(network, LayerNetwork):
+        return
+    trained = {id(parameter) for group in groups for parameter in group["params"]}
+    network.leave_out([
+        layer
+        for layer in network.layers()
+        if layer.lora_name not in loaded and not any(id(parameter) in trained for parameter in layer.parameters())
+    ])  # fmt: skip
+
+
 def _require_the_models_layers(changes: list[str], options: NetworkOptions) -> None:
     """
     Raises:
@@ -156,8 +184,8 @@ def _say_what_is_trained(
         "text_encoder_loras": ("text_encoder_lr", rates.text_encoder_lr or ()),
     }
     layers = layers_by_part(network)
-    for attribute, (option, part_rates) in of_parts.items():
-        if any(part_rates) and layers[attribute] == []:
+    for attribute, (option, given_rates) in of_parts.items():
+        if any(given_rates) and layers[attribute] == []:
             logger.warning("--%s has no effect: %s adapts no layer in the %s", option, module, PARTS[attribute])
 
 
@@ -179,9 +207,16 @@ def _optimizer_groups(
     result = _ask_for_groups(network, rates)
     groups, descriptions = result if isinstance(result, tuple) else (result, None)
     groups = [_plain_group(group) for group in groups]
-    if not any(group["params"] for group in groups):
+    given_names = list(descriptions or ())
+    names = [*given_names, *(f"group{number}" for number in range(len(given_names), len(groups)))]
+    trained = [
+        (group, name)
+        for group, name in zip(groups, names, strict=False)
+        if group["params"] and group.get("lr", rates.learning_rate)
+    ]
+    if not trained:
         raise UserError(f"nothing would be trained: {_why_nothing_is_trained(network, options)}")
-    return groups, list(descriptions or (f"group{number}" for number in range(len(groups))))
+    return [group for group, _ in trained], [name for _, name in trained]
 
 
 def _why_nothing_is_trained(network: Any, options: NetworkOptions) -> str:

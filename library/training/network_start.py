@@ -33,7 +33,7 @@ def create_from_file(module: ModuleType, views: NetworkViews, file: str, argumen
     return network
 
 
-def load_start(network: Any, file: str, is_made_from_it: bool) -> None:
+def load_start(network: Any, file: str, is_made_from_it: bool) -> LoadReport:
     """Loads a file into a network that was applied, and says what matched.
 
     Args:
@@ -48,6 +48,7 @@ def load_start(network: Any, file: str, is_made_from_it: bool) -> None:
         report = load_third_party(network, file, is_made_from_it)
     _say(report, file, is_made_from_it)
     require_finite(network.state_dict(), f"--network_weights '{file}'")
+    return report
 
 
 def _say(report: LoadReport, file: str, is_made_from_it: bool) -> None:

@@ -13,14 +13,14 @@ from library.dataset.records import Dataset
 from library.errors import UserError
 from library.metadata.training_metadata import network_arguments
 from library.models.family import ModelFamily, family_of_options
-from library.optimizers.optimizer_choice import find_optimizer
+from library.optimizers.known_optimizers import find_optimizer
 from library.options.groups.monitoring import SAMPLERS_PENDING
 from library.options.resolution import ResolvedOptions
 from library.options.schema import all_options
 from library.sampling.prompt_files import Prompt, fields_without_effect, read_prompt_file
 from library.training.caption_weights import caption_weight_notices
 from library.training.dataset_checks import check_datasets
-from library.training.file_names import final_file
+from library.training.file_names import EMA_SUFFIX, final_file, of_version, snapshot_folder
 from library.training.known_images import cache_folder_of
 from library.training.model_checks import BaseModel, check_model
 from library.training.network_files import check_network_files
@@ -100,7 +100,7 @@ def examine_run(
     check_network_files(resolved.settings.network, None if base is None else base.family, findings)
     _check_packages(resolved, findings)
     _check_files(resolved, findings)
-    _check_final_file(resolved, findings)
+    _check_saved_files(resolved, findings)
     _check_rates(resolved, family, findings)
     output_dir = resolved.settings.saving.output_dir
     if output_dir is not None:
@@ -208,15 +208,24 @@ def cache_folder(resolved: ResolvedOptions, datasets: Sequence[Dataset]) -> Path
     return cache_folder_of(resolved, [dataset.settings for dataset in datasets])
 
 
-def _check_final_file(resolved: ResolvedOptions, findings: Findings) -> None:
+def _check_saved_files(resolved: ResolvedOptions, findings: Findings) -> None:
     saving = resolved.settings.saving
     if saving.output_dir is None:
         return
-    path = saving.output_dir / final_file(saving.output_name, f".{saving.save_model_as}")
-    if path.is_dir():
-        findings.problems.append(f"--output_name: '{path}' is a folder; choose another name")
-    elif path.exists():
-        findings.warnings.append(f"'{path}' exists and will be replaced when training ends")
+    final = final_file(saving.output_name, f".{saving.save_model_as}")
+    averaging = resolved.settings.averaging
+    for name in [final] if averaging.ema_decay is None else [final, of_version(final, EMA_SUFFIX)]:
+        path = saving.output_dir / name
+        if path.is_dir():
+            findings.problems.append(f"--output_name: '{path}' is a folder; choose another name")
+        elif path.exists():
+            findings.warnings.append(f"'{path}' exists and will be replaced when training ends")
+    folder = saving.output_dir / snapshot_folder(saving.output_name)
+    if averaging.ema_snapshots_every_n_steps is not None and any(folder.glob("*")):
+        findings.problems.append(
+            f"--ema_snapshots_every_n_steps: '{folder}' holds files of an earlier run, which cannot be used together "
+            "with those of this one; move or remove the folder, or choose another --output_name"
+        )
 
 
 def _check_writable(folder: Path, option: str, findings: Findings) -> None:

@@ -14,6 +14,7 @@ from library.options.groups import SamplingOptions
 from library.sampling.previews import FOLDER, PreviewPrompt, draw_previews
 from library.training.model_setup import CPU, free_device_memory
 from library.training.preview_moments import moment_after_epoch, moment_after_step, moment_before_training
+from library.training.weight_versions import AS_TRAINED, WeightVersion
 from library.wording import counted
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ class PreviewSchedule:
     vae_home: torch.device
     """where the VAE waits while it is not needed"""
     text_encoders_home: torch.device
+    version: WeightVersion = AS_TRAINED
+    """of the network's weights, that is drawn with"""
 
     def at_first(self) -> None:
         self._draw(moment_before_training(self.options))
@@ -59,7 +62,7 @@ class PreviewSchedule:
         try:
             self.model.move_vae(device)
             self.model.move_text_encoders(device)
-            with self.accelerator.autocast():
+            with self.version.applied(), self.accelerator.autocast():
                 return draw_previews(
                     self.model, prompts, self.output_dir, self.output_name, moment, device,
                     show_progress=self.accelerator.is_main_process,

@@ -8,6 +8,9 @@ from library.options.groups import SavingOptions
 from library.training import file_names
 from library.training.step_counts import StepCounts, epochs_between_saves, multiples
 
+SNAPSHOT_PRECISION = "fp16"
+"""Of snapshots of averaged weights, unless --save_precision names one."""
+
 
 @dataclass(frozen=True)
 class Save:

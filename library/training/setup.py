@@ -3,7 +3,7 @@
 import logging
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -24,31 +24,41 @@ from library.metadata.training_metadata import MetadataWriter, ModelOrigin, RunF
 from library.models.adapter import ModelAdapter
 from library.models.block_compilation import check_backend, compiler_errors_in_one_line
 from library.models.family import VELOCITY
+from library.optimizers.evaluation_weights import evaluation_weights
+from library.optimizers.fused_backward import step_in_backward
 from library.optimizers.optimizer_choice import OptimizerChoice, choose_optimizer
 from library.optimizers.schedule import build_schedule
 from library.optimizers.schedule_lengths import schedule_notices
-from library.options.groups import PrecisionOptions
+from library.optimizers.scheduled_rates import schedule_beside, scheduled_rates
+from library.optimizers.stochastic_rounding import round_stochastically
+from library.options.groups import PrecisionOptions, ScheduleOptions
+from library.options.part_rates import part_rates
 from library.options.schema import Settings
 from library.sampling.previews import preview_prompts
 from library.training.attention_kernels import attention_kernels
 from library.training.base_weights import merge_base_weights
 from library.training.batch_schedule import BatchSchedule
 from library.training.caption_lengths import overlong_captions, overlong_prompts
+from library.training.file_names import snapshot_folder
 from library.training.half_precision_gradients import allow_half_gradients
+from library.training.image_losses import ImageLossRecord, image_losses_file
 from library.training.latent_cache_setup import cache_latents
 from library.training.launched_processes import launched_processes
 from library.training.model_checks import LocalModel
 from library.training.model_setup import CPU, dtype_of, load_base_model, prepare_base_model
 from library.training.network_setup import TrainableNetwork, build_network
 from library.training.network_start import size_of
-from library.training.network_strength import require_strengths
+from library.training.network_strength import require_strengths, without_network
+from library.training.noising import draw_recipe
 from library.training.objective import build_objective
 from library.training.optimization import OptimizerStep
+from library.training.output_preservation import OutputPreservation
 from library.training.preflight import RunPlan
 from library.training.preview_schedule import PreviewSchedule
-from library.training.save_schedule import SaveSchedule
+from library.training.save_schedule import SNAPSHOT_PRECISION, SaveSchedule
 from library.training.saved_network import report_clients, report_verification
-from library.training.saving import NetworkSaver
+from library.training.saving import PRECISIONS, NetworkSaver
+from library.training.snapshot_saving import SnapshotSaver
 from library.training.step_counts import StepCounts, count_steps
 from library.training.summary import describe_run
 from library.training.text_cache_setup import CachedText, cache_text
@@ -56,6 +66,7 @@ from library.training.tracking import log_folder, start_tracking
 from library.training.trainer import Trainer
 from library.training.unreadable_images import UnreadableImages
 from library.training.weight_norms import require_norm_limit
+from library.training.weight_versions import WeightAverages, WeightVersion
 from networks.contract import import_network_module
 
 logger = logging.getLogger(__name__)
@@ -90,14 +101,16 @@ def start_training(plan: RunPlan) -> Path | None:
     network_module = import_network_module(str(settings.network.network_module))
     optimizer_choice = choose_optimizer(settings.optimizer)
     run = _begin(plan)
-    for notice in schedule_notices(settings.schedule, run.counts.max_train_steps):
-        logger.warning(notice)
+    schedule = _check_schedule(settings, run.counts.max_train_steps)
     for line in describe_run(plan, run.counts, run.accelerator.num_processes, run.seed):
         logger.info(line)
 
     accelerator, device = run.accelerator, run.accelerator.device
     model, trainable = _build_model_and_network(run, network_module)
-    optimizer_step = _build_optimizer_step(run, model, trainable, optimizer_choice)
+    _place_network(trainable.network, accelerator, settings.precision)
+    averages = WeightAverages(trainable.network, settings.averaging)
+    optimizer_step = _build_optimizer_step(run, model, trainable, optimizer_choice, schedule, averages)
+    trained = WeightVersion("", partial(evaluation_weights, optimizer_step.optimizer))
     # encoding takes long: only now that nothing can be wrong with the options any more
     latents = cache_latents(plan, model, run.seed, accelerator)
     text = cache_text(plan, model, run.schedule, accelerator)
@@ -113,12 +126,35 @@ def start_training(plan: RunPlan) -> Path | None:
         before_epoch=trainable.before_epoch,
         descriptions=trainable.descriptions,
         counts=run.counts,
-        saver=_build_saver(run, model, trainable, optimizer_choice),
-        previews=_build_previews(run, model, trainable, latents is not None, text is not None),
+        saver=_build_saver(run, model, trainable, optimizer_choice, trained, averages),
+        previews=_build_previews(
+            run,
+            model,
+            trainable,
+            latents is not None,
+            text is not None,
+            averages.ema if averages.ema is not None and settings.averaging.sample_with_ema else trained,
+        ),
+        image_losses=_build_image_losses(run),
     )
     memory_efficient = settings.attention.mem_eff_attn and not settings.attention.xformers
     with attention_kernels(memory_efficient), compiler_errors_in_one_line(settings.attention.dynamo_backend):
         return trainer.train()
+
+
+def _check_schedule(settings: Settings, max_train_steps: int) -> ScheduleOptions:
+    """Goes through the whole run's learning rates before anything is loaded. Returns what the optimizer leaves of the
+    schedule.
+
+    Raises:
+        UserError: there is no such schedule, or the run cannot go through it.
+    """
+    schedule = schedule_beside(settings.optimizer, settings.schedule)
+    rates = [rate for part in part_rates(settings.network, settings.optimizer) for rate in part.rates]
+    scheduled_rates(schedule, settings.optimizer, rates, max_train_steps)
+    for notice in schedule_notices(schedule, max_train_steps):
+        logger.warning(notice)
+    return schedule
 
 
 def _build_model_and_network(run: _Run, network_module: ModuleType) -> tuple[ModelAdapter, TrainableNetwork]:
@@ -155,6 +191,11 @@ def _begin(plan: RunPlan) -> _Run:
     logs = log_folder(settings.logging, started_at)
     accelerator = Accelerator(mixed_precision=precision, log_with="tensorboard" if logs else None, project_dir=logs)
     _require_all_processes(accelerator)
+    if settings.optimizer.fused_backward_pass and accelerator.num_processes > 1:
+        raise UserError(
+            f"--fused_backward_pass with {accelerator.num_processes} processes: each weight moves before its gradient "
+            "could be averaged over the processes; leave it out, or train with one process"
+        )
     counts = count_steps(
         count_batches(plan.datasets),
         accelerator.num_processes,
@@ -190,11 +231,15 @@ def _agree_on_seed(given: int | None) -> int:
 
 
 def _build_optimizer_step(
-    run: _Run, model: ModelAdapter, trainable: TrainableNetwork, choice: OptimizerChoice
+    run: _Run,
+    model: ModelAdapter,
+    trainable: TrainableNetwork,
+    choice: OptimizerChoice,
+    schedule: ScheduleOptions,
+    averages: WeightAverages,
 ) -> OptimizerStep:
     settings, accelerator = run.settings, run.accelerator
-    _place_network(trainable.network, accelerator, settings.precision)
-    optimizer = choice.build(trainable.groups, settings.optimizer.learning_rate)
+    optimizer = _build_optimizer(run, trainable, choice)
     return OptimizerStep(
         accelerator=accelerator,
         model=model,
@@ -205,14 +250,29 @@ def _build_optimizer_step(
             settings.loss,
             predicts_velocity=model.family.prediction_type == VELOCITY,
             device=accelerator.device,
+            preservation=OutputPreservation(
+                without_network=partial(without_network, trainable.network),
+                adapts_text_encoders=not settings.network.network_train_unet_only,
+            ),
         ),
         optimizer=accelerator.prepare_optimizer(optimizer),
-        schedule=build_schedule(settings.schedule, optimizer, run.counts.max_train_steps),
+        schedule=build_schedule(schedule, optimizer, run.counts.max_train_steps),
         max_grad_norm=settings.optimizer.max_grad_norm,
         max_weight_norm=settings.network.scale_weight_norms,
         seed=run.seed,
         before_batch=trainable.before_batch,
+        after_update=averages.after_step,
     )
+
+
+def _build_optimizer(run: _Run, trainable: TrainableNetwork, choice: OptimizerChoice) -> torch.optim.Optimizer:
+    options = run.settings.optimizer
+    optimizer = choice.build(trainable.groups, options.learning_rate, options.fused_backward_pass)
+    if run.settings.precision.full_bf16:
+        round_stochastically(optimizer, run.seed)
+    if options.fused_backward_pass:
+        step_in_backward(optimizer)
+    return optimizer
 
 
 def _place_network(network: torch.nn.Module, accelerator: Accelerator, precision: PrecisionOptions) -> None:
@@ -256,6 +316,7 @@ def _build_loader(run: _Run, model: ModelAdapter, latents: LatentSource | None, 
         prior_loss_weight=run.settings.loss.prior_loss_weight,
         max_train_steps=run.counts.max_train_steps,
         pictures=run.plan.pictures,
+        recipe=draw_recipe(run.settings.noise, run.settings.timesteps),
         cached_latents=latents,
         cached_text=None if text is None else text.lookup,
         caption_variants=None if text is None else text.variants,
@@ -270,7 +331,14 @@ def _build_loader(run: _Run, model: ModelAdapter, latents: LatentSource | None, 
     return BatchLoader(preparer, settings)
 
 
-def _build_saver(run: _Run, model: ModelAdapter, trainable: TrainableNetwork, choice: OptimizerChoice) -> NetworkSaver:
+def _build_saver(
+    run: _Run,
+    model: ModelAdapter,
+    trainable: TrainableNetwork,
+    choice: OptimizerChoice,
+    trained: WeightVersion,
+    averages: WeightAverages,
+) -> NetworkSaver:
     plan = run.plan
     thumbnail = run.settings.metadata.metadata_thumbnail
     facts = RunFacts(
@@ -290,7 +358,34 @@ def _build_saver(run: _Run, model: ModelAdapter, trainable: TrainableNetwork, ch
     metadata = MetadataWriter(plan.resolved, plan.family, plan.datasets, facts)
     schedule = SaveSchedule(run.settings.saving, run.counts.num_epochs)
     check = partial(report_verification, network=trainable.network, views=model.views(), accelerator=run.accelerator)
-    return NetworkSaver(trainable.network, schedule, plan.output_dir, metadata, check)
+    return NetworkSaver(
+        trainable.network, schedule, plan.output_dir, metadata, check,
+        versions=_saved_versions(run.settings, trained, averages),
+        snapshots=_build_snapshots(run, trainable.network, averages),
+    )  # fmt: skip
+
+
+def _saved_versions(settings: Settings, trained: WeightVersion, averages: WeightAverages) -> list[WeightVersion]:
+    if averages.ema is None:
+        return [trained]
+    return [trained, replace(averages.ema, metadata=dict) if settings.metadata.no_metadata else averages.ema]
+
+
+def _build_snapshots(run: _Run, network: torch.nn.Module, averages: WeightAverages) -> SnapshotSaver | None:
+    every, saving = run.settings.averaging.ema_snapshots_every_n_steps, run.settings.saving
+    if every is None:
+        return None
+    folder = run.plan.output_dir / snapshot_folder(saving.output_name)
+    return SnapshotSaver(
+        network, averages.snapshots, every, folder, PRECISIONS[saving.save_precision or SNAPSHOT_PRECISION]
+    )
+
+
+def _build_image_losses(run: _Run) -> ImageLossRecord | None:
+    if not run.settings.logging.log_image_losses:
+        return None
+    path = run.plan.output_dir / image_losses_file(run.settings.saving.output_name)
+    return ImageLossRecord(path, run.accelerator)
 
 
 def _origin(model: LocalModel, accelerator: Accelerator) -> ModelOrigin:
@@ -300,7 +395,12 @@ def _origin(model: LocalModel, accelerator: Accelerator) -> ModelOrigin:
 
 
 def _build_previews(
-    run: _Run, model: ModelAdapter, trainable: TrainableNetwork, latents_are_cached: bool, text_is_cached: bool
+    run: _Run,
+    model: ModelAdapter,
+    trainable: TrainableNetwork,
+    latents_are_cached: bool,
+    text_is_cached: bool,
+    version: WeightVersion,
 ) -> PreviewSchedule:
     options, device = run.settings.sampling, run.accelerator.device
     keeps_all = run.settings.memory.highvram
@@ -320,4 +420,5 @@ def _build_previews(
         output_name=run.settings.saving.output_name,
         vae_home=CPU if latents_are_cached and not keeps_all else device,
         text_encoders_home=CPU if text_is_cached and not keeps_all else device,
+        version=version,
     )

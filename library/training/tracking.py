@@ -8,10 +8,12 @@ from typing import Any
 from accelerate import Accelerator
 
 from library.errors import UserError
+from library.optimizers.adapted_rates import AdaptedRate, Scalar
 from library.options.groups import LoggingOptions
 from library.options.resolution import ResolvedOptions
 from library.options.schema import all_options
 from library.training.loss_record import StepLoss
+from library.training.weight_norms import WeightNorms
 
 DEFAULT_TRACKER = "network_train"
 
@@ -62,12 +64,50 @@ def _loggable(resolved: ResolvedOptions) -> dict[str, Any]:
     }
 
 
+_DISPLAYED = {"max_norm/keys_scaled": ("keys_scaled", "g"), "norm/avg_key_norm": ("avg_key_norm", ".4f")}
+"""Measured values that the progress bar shows: log name -> name there and format."""
+
+_ADAPTED = "lr/d*lr/"
+
+
+def measured_values(
+    descriptions: Sequence[str],
+    norms: WeightNorms | None = None,
+    adapted_rates: Sequence[AdaptedRate] = (),
+    gradient_norm: Scalar | None = None,
+) -> dict[str, Scalar]:
+    """What is measured at an optimizer step besides the loss, by the names in the log.
+
+    Args:
+        descriptions: of the optimizer's groups.
+        norms: of the layers' changes, if they are limited.
+        adapted_rates: one per group, or empty for optimizers that do not find their rate.
+        gradient_norm: of all gradients together, before clipping.
+    """
+    measured: dict[str, Scalar] = {}
+    if norms is not None:
+        measured |= {
+            "max_norm/keys_scaled": norms.layers_scaled,
+            "max_norm/max_key_norm": norms.maximum,
+            "norm/avg_key_norm": norms.mean,
+        }
+    if gradient_norm is not None:
+        measured["norm/gradient"] = gradient_norm
+    if adapted_rates:
+        for name, adapted in zip(descriptions, adapted_rates, strict=True):
+            measured |= {f"{_ADAPTED}{name}": adapted.rate, f"lr/d/{name}": adapted.d}
+    return measured
+
+
 def displayed_values(loss: StepLoss, average: float) -> Mapping[str, str]:
-    """Those of one optimizer step that the progress bar shows; with --scale_weight_norms, what it did."""
-    norms = {}
-    if loss.norms is not None:
-        norms = {"keys_scaled": f"{loss.norms.layers_scaled:g}", "avg_key_norm": f"{loss.norms.mean:.4f}"}
-    return {"loss": f"{loss.value:.4f}", "avr_loss": f"{average:.4f}"} | norms
+    """Those of one optimizer step that the progress bar shows; with --scale_weight_norms, what it did; d*lr of the
+    first group if the optimizer finds its rate."""
+    shown = {"loss": f"{loss.value:.4f}", "avr_loss": f"{average:.4f}"}
+    for name, (short_name, form) in _DISPLAYED.items():
+        if name in loss.measured:
+            shown[short_name] = format(loss.measured[name], form)
+    adapted = next((value for name, value in loss.measured.items() if name.startswith(_ADAPTED)), None)
+    return shown if adapted is None else shown | {"d*lr": f"{adapted:.3g}"}
 
 
 def step_values(loss: StepLoss, average: float, descriptions: Sequence[str]) -> Mapping[str, float]:
@@ -77,11 +117,5 @@ def step_values(loss: StepLoss, average: float, descriptions: Sequence[str]) -> 
         average: of the losses up to now.
         descriptions: of the optimizer's groups.
     """
-    values = {"loss/current": loss.value, "loss/average": average}
-    if loss.norms is not None:
-        values |= {
-            "max_norm/keys_scaled": loss.norms.layers_scaled,
-            "max_norm/max_key_norm": loss.norms.maximum,
-            "norm/avg_key_norm": loss.norms.mean,
-        }
-    return values | {f"lr/{name}": rate for name, rate in zip(descriptions, loss.learning_rates, strict=True)}
+    rates = {f"lr/{name}": rate for name, rate in zip(descriptions, loss.learning_rates, strict=True)}
+    return {"loss/current": loss.value, "loss/average": average} | loss.measured | rates

@@ -2,8 +2,8 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,12 +15,13 @@ from library.dataset.batches.loading import BatchLoader
 from library.dataset.batches.training_batch import TrainingBatch
 from library.errors import UserError
 from library.training.batch_schedule import BatchSchedule
+from library.training.image_losses import ImageLossRecord
 from library.training.loss_record import LossRecord
 from library.training.optimization import OptimizerStep, StepResult, accumulation_windows
 from library.training.preview_schedule import PreviewSchedule
 from library.training.saving import NetworkSaver
 from library.training.step_counts import StepCounts
-from library.training.tracking import displayed_values, step_values
+from library.training.tracking import displayed_values, measured_values, step_values
 from library.training.unreadable_images import UnreadableImages
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class Trainer:
     counts: StepCounts
     saver: NetworkSaver
     previews: PreviewSchedule
+    image_losses: ImageLossRecord | None = None
+    """None = only the losses of whole steps are kept"""
 
     def __post_init__(self) -> None:
         self._step = 0
@@ -56,14 +59,14 @@ class Trainer:
 
     def train(self) -> Path | None:
         """Trains to the end. Returns the final file, on the main process."""
-        with self._bar, self._batches() as batches:
+        with self._bar, self._batches() as batches, self._records():
             self.previews.at_first()
             for epoch in range(self.counts.num_epochs):
                 self.before_epoch()
                 self._bar.set_description(f"epoch {epoch + 1}/{self.counts.num_epochs}")
                 of_epoch = islice(batches, self.counts.batches_per_process)
                 for window in accumulation_windows(of_epoch, self.counts.accumulation):
-                    self._after_step(self.optimizer_step.run(window), epoch)
+                    self._after_step(window, self.optimizer_step.run(window, self._step), epoch)
                 self._after_epoch(epoch)
         return self._finish()
 
@@ -74,9 +77,19 @@ class Trainer:
             yield self.unreadable.watch(batches)
         self.unreadable.summarize()
 
-    def _after_step(self, result: StepResult, finished_epochs: int) -> None:
+    @contextmanager
+    def _records(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self.image_losses is not None:
+                stack.enter_context(self.image_losses.written_at_end())
+            yield
+
+    def _after_step(self, window: Sequence[TrainingBatch], result: StepResult, finished_epochs: int) -> None:
         self._step += 1
-        self._losses.add(self._step, result.loss, result.learning_rates, result.norms)
+        measured = measured_values(self.descriptions, result.norms, result.adapted_rates, result.gradient_norm)
+        self._losses.add(self._step, result.loss, result.learning_rates, measured)
+        if self.image_losses is not None:
+            self.image_losses.after_step(self._step, window, result.losses)
         self._show_losses()
         self._bar.update()
         if self.accelerator.is_main_process:

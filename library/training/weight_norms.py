@@ -2,16 +2,13 @@
 
 from typing import Any, NamedTuple
 
-import torch
-
 from library.errors import UserError
-
-Scalar = torch.Tensor | float
-"""Networks of ours leave it on the device; others may have waited for it."""
+from library.optimizers.adapted_rates import Scalar
 
 
 class WeightNorms(NamedTuple):
-    """After an optimizer step; in the order in which networks report it."""
+    """After an optimizer step; in the order in which networks report it. Ours leave it on the device; others may have
+    waited for it."""
 
     layers_scaled: Scalar
     """number of layers whose change was too large"""

@@ -146,6 +146,13 @@ class AdaptedLayer(nn.Module):
         self._original_forward = self.layer.forward
         self.layer.forward = self.forward
 
+    def unhook_from_layer(self) -> None:
+        """The layer computes as before `hook_into_layer`, unless another network was applied since."""
+        if self._reads_weight:
+            del self.layer.forward
+        else:
+            self.layer.forward = self._original_forward
+
     def forward(self, x: torch.Tensor, *arguments: Any, **keywords: Any) -> torch.Tensor:
         if self.multiplier == 0 or (self.training and draws_module_dropout(self.dropouts.module)):
             return self._original_forward(x, *arguments, **keywords)

@@ -1,7 +1,7 @@
 """The network all of our own kinds share: adapted layers, applied, trained and saved together."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -64,6 +64,17 @@ class LayerNetwork(nn.Module):
         for layer in self.layers():
             layer.hook_into_layer()
             self.add_module(layer.lora_name, layer.train(self.training))
+        share_inputs(self.layers())
+
+    def leave_out(self, layers: Collection[AdaptedLayer]) -> None:
+        """Takes layers out again, as if they had never been applied: the model computes without them, and files do not
+        hold them."""
+        names = {layer.lora_name for layer in layers}
+        for layer in layers:
+            layer.unhook_from_layer()
+            delattr(self, layer.lora_name)
+        self.text_encoder_loras = [layer for layer in self.text_encoder_loras if layer.lora_name not in names]
+        self.unet_loras = [layer for layer in self.unet_loras if layer.lora_name not in names]
         share_inputs(self.layers())
 
     def layers(self) -> list[AdaptedLayer]:
@@ -151,7 +162,9 @@ class LayerNetwork(nn.Module):
         return (parameter for parameter in self.parameters() if parameter.requires_grad)
 
     def apply_max_norm_regularization(self, max_norm_value: float, device: Any = None) -> NormReport:
-        return limit_norms(self.layers(), max_norm_value)
+        """Of the layers that are trained: what is frozen stays as it is."""
+        trained = [layer for layer in self.layers() if any(weight.requires_grad for weight in layer.parameters())]
+        return limit_norms(trained, max_norm_value)
 
     def file_tensors(self) -> dict[str, torch.Tensor]:
         """What a file of this network holds, by full name."""

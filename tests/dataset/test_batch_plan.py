@@ -82,3 +82,15 @@ def test_processes_share_the_batches_and_the_first_fill_the_gap():
 def test_more_processes_than_batches():
     batches = batches_of_epoch([dataset_of([((64, 64), 1)], 1)], 1, 0)
     assert [batches_of_process(batches, process, 3) for process in range(3)] == [batches] * 3
+
+
+def test_exposures_have_places_over_the_run():
+    datasets = [dataset_of(IMAGES, 2), dataset_of(IMAGES, 3, index=1)]
+    batches = [batch for epoch in range(3) for batch in batches_of_epoch(datasets, 1, epoch)]
+    places = [batch.first_place + row for batch in batches for row in range(len(batch.exposures))]
+    assert places == list(range(3 * 2 * 22))
+
+
+def test_an_epoch_knows_its_places_without_those_before():
+    datasets = [dataset_of(IMAGES, 2)]
+    assert batches_of_epoch(datasets, 1, epoch=7)[0].first_place == 7 * 22

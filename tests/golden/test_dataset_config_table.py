@@ -78,11 +78,7 @@ def assert_as_listed(found, resolved, expected) -> None:
 def test_file(name, case, tmp_path):
     resolved, found = read(case, tmp_path)
     assert_as_listed(found, resolved, case["datasets"])
-    if name == "custom attributes":
-        (problem,) = found.problems
-        assert "diff_output_preservation is not available" in problem
-    else:
-        assert found.problems == ()
+    assert found.problems == ()
 
 
 def problems_of(case, folder: Path, monkeypatch) -> list[str]:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from library.diffusion.losses import min_snr_weights
 from library.diffusion.noise_schedule import add_noise, scaled_linear_schedule, velocity, with_zero_terminal_snr
+from library.diffusion.timestep_weights import debiased_weights, min_snr_weights, velocity_as_noise_weights
 from tests.golden.tables import table
 
 TABLE = table("noise_schedule")
@@ -67,6 +67,13 @@ def test_min_snr(entry, predicts_velocity):
     expect(found[TABLE["weights"]["timestep"]], entry["velocity" if predicts_velocity else "noise"])
 
 
+def test_other_weights():
+    plain, weights = SCHEDULES["plain"], TABLE["weights"]
+    expect(debiased_weights(plain, predicts_velocity=False)[weights["timestep"]], weights["debiased_noise"])
+    expect(debiased_weights(plain, predicts_velocity=True)[weights["timestep"]], weights["debiased_velocity"])
+    expect(velocity_as_noise_weights(plain)[weights["timestep"]], weights["v_scale"])
+
+
 @every_schedule
 def test_add_noise_and_velocity_factors(name):
     schedule, rows = SCHEDULES[name], TABLE["add_noise"][name]
@@ -79,10 +86,8 @@ def test_add_noise_and_velocity_factors(name):
 
 
 def test_the_whole_table_is_used():
-    """But for the weights of losses that are not available yet."""
-    unused = {"debiased_noise", "debiased_velocity", "v_scale"}
     assert TABLE.keys() - {"description"} == {
         "plain", "zero_terminal_snr", "weights", "add_noise", "checksum", "reference_faults",
     }  # fmt: skip
-    assert TABLE["weights"].keys() == unused | {"timestep", "min_snr"}
+    assert TABLE["weights"].keys() == {"timestep", "min_snr", "debiased_noise", "debiased_velocity", "v_scale"}
     assert TABLE["reference_faults"].keys() == {"stale_snr"}

@@ -183,12 +183,25 @@ def test_every_algorithm_is_trained_saved_and_loaded(family, algo, tmp_path):
     torch.testing.assert_close(prediction(again), trained, rtol=0, atol=1e-4)
 
 
-def test_a_rate_of_zero_freezes_a_part():
+def test_a_part_with_a_rate_of_zero_is_left_out():
     model = tiny_adapter_of(SDXL)
     options = NetworkOptions(network_module="lycoris.kohya", network_dim=2)
     rates = OptimizerOptions(learning_rate=1e-3, text_encoder_lr=(0.0,))
     trainable = build_network(kohya, model, options, rates, {}, 1, False)
     assert trainable.descriptions == ["unet"]
+    assert (len(trainable.network.text_encoder_loras), len(trainable.network.unet_loras)) == (0, 257)
+    assert all(name.startswith("lora_unet_") for name in trainable.network.state_dict())
+
+
+def test_a_part_with_a_rate_of_zero_that_was_loaded_is_kept(tmp_path):
+    file = str(tmp_path / "network.safetensors")
+    _, first = build(SDXL, [])
+    save_network(first.network, tmp_path / "network.safetensors", None, {})
+    options = NetworkOptions(
+        network_module="lycoris.kohya", network_dim=4, network_args=("preset=full",), network_weights=file
+    )
+    rates = OptimizerOptions(learning_rate=1e-3, text_encoder_lr=(0.0,))
+    trainable = build_network(kohya, tiny_adapter_of(SDXL), options, rates, {}, 1, False)
     still = {name for name, value in trainable.network.named_parameters() if not value.requires_grad}
     assert len(still) == 2 * 24
     assert all(name.startswith(("lora_te1_", "lora_te2_")) for name in still)

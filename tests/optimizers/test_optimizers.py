@@ -1,212 +1,297 @@
-"""Optimizers and schedules by name."""
+"""Optimizers by name, and their arguments."""
 
-import importlib.util
+import inspect
+import sys
 
 import pytest
 import torch
-from transformers.optimization import get_polynomial_decay_schedule_with_warmup
 
 from library.errors import UserError
-from library.optimizers.optimizer_choice import choose_optimizer, find_optimizer, parse_optimizer_arguments
-from library.optimizers.schedule import build_schedule
-from library.optimizers.schedule_lengths import count_steps, schedule_notices
-from library.options.groups import OptimizerOptions, ScheduleOptions
+from library.optimizers import known_optimizers
+from library.optimizers.adapted_rates import AdaptedRate, adapted_rates
+from library.optimizers.flat_adamw import FlatAdamW
+from library.optimizers.known_optimizers import OPTIMIZERS, find_optimizer
+from library.optimizers.optimizer_choice import choose_optimizer
+from library.options.groups import OptimizerOptions
 
 
-@pytest.mark.parametrize("name", ["", "AdamW", "adamw", "ADAMW"])
+def build(name: str, *arguments: str, rate: float = 0.1, groups=None) -> torch.optim.Optimizer:
+    options = OptimizerOptions(optimizer_type=name, optimizer_args=arguments or None)
+    return choose_optimizer(options).build(groups or [{"params": [torch.nn.Parameter(torch.ones(2))]}], rate)
+
+
+# ---- names
+
+
+@pytest.mark.parametrize("name", ["", "AdamW", "adamw", "ADAMW", " AdamW "])
 def test_adamw_in_any_case(name):
     choice = choose_optimizer(OptimizerOptions(optimizer_type=name))
     assert choice.optimizer_class is torch.optim.AdamW
     assert choice.describe() == "torch.optim.adamw.AdamW"
 
 
-def test_arguments_are_python_values():
-    pairs = ("betas=0.9,0.99", "weight_decay=0.01", "amsgrad=True", "name=plain text", "path=a=b")
-    assert parse_optimizer_arguments(pairs) == {
-        "betas": (0.9, 0.99),
-        "weight_decay": 0.01,
-        "amsgrad": True,
-        "name": "plain text",
-        "path": "a=b",
+def test_every_name_is_known_once_in_any_case():
+    names = [known.name for known in OPTIMIZERS]
+    assert len(names) == len({name.lower() for name in names}) == 38
+    for known in OPTIMIZERS:
+        for name in (known.name.lower(), known.name.upper()):
+            assert find_optimizer(OptimizerOptions(optimizer_type=name)) is known
+
+
+def test_names_of_torch_are_those_of_torch():
+    classes = {
+        name
+        for name, value in vars(torch.optim).items()
+        if inspect.isclass(value) and issubclass(value, torch.optim.Optimizer)
     }
+    unsuitable = {"Optimizer", "LBFGS", "SparseAdam"}  # need closures, and sparse gradients
+    names = {known.name for known in OPTIMIZERS if known.import_path == f"torch.optim.{known.name}"}
+    assert names == classes - unsuitable - {"Adafactor"}  # which is that of transformers
 
 
-def test_arguments_reach_the_optimizer():
-    options = OptimizerOptions(optimizer_args=("betas=0.8,0.99", "weight_decay=0.5"))
-    optimizer = choose_optimizer(options).build([torch.nn.Parameter(torch.zeros(1))], 0.25)
-    group = optimizer.param_groups[0]
-    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.25, (0.8, 0.99), 0.5)
-
-
-def test_unknown_arguments_are_listed_with_the_known_ones():
-    with pytest.raises(UserError, match=r"wieght_decay: AdamW has no such argument.*Did you mean weight_decay\?"):
-        choose_optimizer(OptimizerOptions(optimizer_args=("wieght_decay=0.1",)))
-
-
-def test_refused_values():
-    choice = choose_optimizer(OptimizerOptions(optimizer_args=("betas=2,3",)))
-    with pytest.raises(UserError, match="--optimizer_args: AdamW refuses"):
-        choice.build([torch.nn.Parameter(torch.zeros(1))], 0.1)
+@pytest.mark.parametrize("known", OPTIMIZERS, ids=lambda known: known.name)
+def test_every_name_leads_to_a_class_of_that_package(known):
+    choice = choose_optimizer(OptimizerOptions(optimizer_type=known.name))
+    assert choice.optimizer_class.__module__.partition(".")[0] == known.package
+    assert find_optimizer(OptimizerOptions(optimizer_type=known.import_path)).import_path == known.import_path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"),
+    ("path", "name"),
     [
-        (("fused=True", "foreach=True"), "cannot be `True` together"),
-        (("capturable=True",), "capturable"),  # refused by the first step only
-        (("differentiable=True",), "requires grad"),
+        ("transformers.Adafactor", "AdaFactor"),
+        ("prodigyopt.prodigy.Prodigy", "Prodigy"),
+        ("torch.optim.SGD", "SGD"),
+        ("bitsandbytes.optim.SGD8bit", "SGD8bit"),
+        ("pytorch_optimizer.CAME", "CAME"),
     ],
 )
-def test_values_that_do_not_suit_the_device_or_each_other(arguments, reason):
-    weight = torch.nn.Parameter(torch.ones(2))
-    with pytest.raises(UserError, match=f"--optimizer_args: AdamW refuses .*{reason}"):
-        choose_optimizer(OptimizerOptions(optimizer_args=arguments)).build([weight], 0.1)
-    assert weight.tolist() == [1.0, 1.0]
-    assert weight.grad is None
+def test_import_paths(path, name):
+    found = find_optimizer(OptimizerOptions(optimizer_type=path))
+    assert found.name == name
+    assert not found.fixed_arguments
 
 
-def test_the_trial_step_leaves_no_trace():
-    weight = torch.nn.Parameter(torch.ones(2))
-    optimizer = choose_optimizer(OptimizerOptions(optimizer_args=("weight_decay=0.5",))).build([weight], 0.1)
-    assert weight.tolist() == [1.0, 1.0]
-    assert weight.grad is None
-    assert not optimizer.state
-
-
-def test_text_is_no_truth_value():
-    with pytest.raises(UserError, match="amsgrad=false: any text counts as true; write amsgrad=False"):
-        choose_optimizer(OptimizerOptions(optimizer_args=("amsgrad=false",)))
-
-
-def test_unknown_optimizer():
-    with pytest.raises(UserError, match=r"--optimizer_type AdamV: not available.*Did you mean AdamW\?"):
-        find_optimizer(OptimizerOptions(optimizer_type="AdamV"))
+def test_a_class_in_the_working_directory(tmp_path, monkeypatch):
+    code = "import torch\n\n\nclass Halving(torch.optim.SGD):\n    def step(self, closure=None):\n        self.n = 1\n"
+    (tmp_path / "my_optimizers.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    try:
+        choice = choose_optimizer(
+            OptimizerOptions(optimizer_type="my_optimizers.Halving", optimizer_args=("dampening=0.5",))
+        )
+    finally:
+        sys.modules.pop("my_optimizers", None)
+    assert choice.describe() == "my_optimizers.Halving(dampening=0.5)"
 
 
 @pytest.mark.parametrize(
-    ("options", "named"),
-    [({"optimizer_type": "AdamW8bit"}, "--optimizer_type"), ({"use_8bit_adam": True}, "--use_8bit_adam")],
+    ("name", "expected"),
+    [
+        ("AdamV", r"AdamV: there is no optimizer of that name; use one of: AdamW, Adam, .*Did you mean Adam\?"),
+        ("torch..Adam", r"--optimizer_type torch\.\.Adam: an import path has names with dots between them"),
+        ("no_such_package.Adam", r"--optimizer_type no_such_package\.Adam needs the package no_such_package"),
+    ],
 )
-def test_a_missing_package_is_named_with_the_option(monkeypatch, options, named):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match=f"{named} needs the package bitsandbytes.*pip install bitsandbytes"):
+def test_unknown_optimizers(name, expected):
+    with pytest.raises(UserError, match=expected):
+        find_optimizer(OptimizerOptions(optimizer_type=name))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("torch.optim.AdamV", r"--optimizer_type torch\.optim\.AdamV: torch\.optim has no class AdamV"),
+        ("torch.nn.Linear", "Linear is no class of optimizers"),
+        ("torch.optims.Adam", r"--optimizer_type torch\.optims\.Adam: there is no module torch\.optims"),
+    ],
+)
+def test_paths_that_lead_to_no_optimizer(path, expected):
+    with pytest.raises(UserError, match=expected):
+        choose_optimizer(OptimizerOptions(optimizer_type=path))
+
+
+@pytest.mark.parametrize(
+    ("options", "named", "package"),
+    [
+        ({"optimizer_type": "AdamW8bit"}, "--optimizer_type AdamW8bit", "bitsandbytes"),
+        ({"use_8bit_adam": True}, "--use_8bit_adam", "bitsandbytes"),
+        ({"use_lion_optimizer": True}, "--use_lion_optimizer", "lion-pytorch"),
+        ({"optimizer_type": "prodigy"}, "--optimizer_type prodigy", "prodigyopt"),
+        ({"optimizer_type": "prodigyplusschedulefree"}, "--optimizer_type", "prodigy-plus-schedule-free"),
+        ({"optimizer_type": "pytorch_optimizer.CAME"}, "--optimizer_type", "pytorch-optimizer"),
+    ],
+)
+def test_a_missing_package_is_named_with_the_option(monkeypatch, options, named, package):
+    monkeypatch.setattr(known_optimizers.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=f"{named}.* needs the package {package}.*pip install {package}$"):
         find_optimizer(OptimizerOptions(**options))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="has no bitsandbytes")
-def test_8bit_adam():
-    choice = choose_optimizer(OptimizerOptions(use_8bit_adam=True))
-    assert choice.describe() == "bitsandbytes.optim.adamw.AdamW8bit"
-
-
-@pytest.mark.parametrize(("given", "expected"), [(0, 0), (7, 7), (0.1, 20), (0.999, 199)])
-def test_steps_and_shares(given, expected):
-    assert count_steps(given, 200) == expected
-
-
-def rates(name: str, steps=10, **options) -> list[float]:
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-    schedule = build_schedule(ScheduleOptions(lr_scheduler=name, **options), optimizer, steps)
-    found = []
-    for _ in range(steps):
-        found.append(round(optimizer.param_groups[0]["lr"], 4))
-        optimizer.step()
-        schedule.step()
-    return found
-
-
-def test_schedules():
-    assert rates("constant") == [1.0] * 10
-    assert rates("constant_with_warmup", lr_warmup_steps=4)[:5] == [0.0, 0.25, 0.5, 0.75, 1.0]
-    assert rates("linear", steps=4) == [1.0, 0.75, 0.5, 0.25]
-    assert rates("cosine", steps=4) == [1.0, 0.8536, 0.5, 0.1464]
-    assert rates("cosine_with_restarts", steps=4, lr_scheduler_num_cycles=2) == [1.0, 0.5, 1.0, 0.5]
-    assert rates("polynomial", steps=4, lr_scheduler_power=2) == [1.0, 0.5625, 0.25, 0.0625]
-    assert rates("cosine_with_min_lr", steps=4, lr_scheduler_min_lr_ratio=0.5) == [1.0, 0.9268, 0.75, 0.5732]
-    assert rates("warmup_stable_decay", lr_warmup_steps=2, lr_decay_steps=0.4)[:7] == [
-        0.0,
-        0.5,
-        1.0,
-        1.0,
-        1.0,
-        1.0,
-        1.0,
-    ]
-    assert rates("inverse_sqrt", steps=5, lr_scheduler_timescale=1)[3] == 0.5
-
-
-def polynomial(default: float, groups: list[float], steps=4, **options) -> list[list[float]]:
-    """The rates of all groups at each step and after the last one."""
-    parameters = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in groups]
-    optimizer = torch.optim.SGD(parameters, lr=default)
-    schedule = build_schedule(ScheduleOptions(lr_scheduler="polynomial", **options), optimizer, steps)
-    found = []
-    for _ in range(steps + 1):
-        found.append([group["lr"] for group in optimizer.param_groups])
-        optimizer.step()
-        schedule.step()
-    return found
-
-
-@pytest.mark.parametrize("warmup", [0, 2])
-def test_polynomial_is_that_of_transformers(warmup):
-    parameters = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in (1e-4, 5e-5)]
-    optimizer = torch.optim.SGD(parameters, lr=1e-3)
-    schedule = get_polynomial_decay_schedule_with_warmup(optimizer, warmup, 6, power=2)
-    theirs = []
-    for _ in range(7):
-        theirs.append([group["lr"] for group in optimizer.param_groups])
-        optimizer.step()
-        schedule.step()
-    assert polynomial(1e-3, [1e-4, 5e-5], 6, lr_scheduler_power=2, lr_warmup_steps=warmup) == theirs
-
-
-@pytest.mark.parametrize("default", [0.0, 1e-7])
-def test_polynomial_with_no_rate_but_that_of_a_part(default):
-    rates = polynomial(default, [1e-4, default])
-    assert [rate for rate, _ in rates] == pytest.approx([1e-4, 7.5025e-5, 5.005e-5, 2.5075e-5, 1e-7])
-    assert rates[0][1] == default
-
-
-def test_polynomial_with_rates_below_its_end():
-    with pytest.raises(
-        UserError, match=r"polynomial falls to .* 1e-07, but the highest one is 5e-08.*lr_scheduler linear"
-    ):
-        polynomial(5e-8, [5e-8])
-
-
-def test_polynomial_with_nothing_but_warmup():
-    assert polynomial(1.0, [1.0], 2, lr_warmup_steps=2) == [[0.0], [0.5], [1e-7]]
-
-
 @pytest.mark.parametrize(
-    ("options", "steps", "words"),
+    ("options", "described"),
     [
-        ({"lr_scheduler": "cosine", "lr_warmup_steps": 2000}, 1600, "--lr_warmup_steps 2000: training has only 1600"),
-        ({"lr_scheduler": "cosine", "lr_warmup_steps": 1600}, 1600, "never reaches its full value"),
-        ({"lr_scheduler": "cosine", "lr_warmup_steps": 0.01}, 50, "--lr_warmup_steps 0.01 is less than one of 50"),
+        ({"use_8bit_adam": True}, "bitsandbytes.optim.adamw.AdamW8bit"),
+        ({"use_lion_optimizer": True}, "lion_pytorch.lion_pytorch.Lion"),
+        ({"optimizer_type": "SGDNesterov"}, "torch.optim.sgd.SGD(momentum=0.9,nesterov=True)"),
         (
-            {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 8, "lr_decay_steps": 8},
-            10,
-            "--lr_decay_steps 8: together with 8 steps of warm-up, that is more than the 10 steps",
+            {"optimizer_type": "sgdnesterov8bit", "optimizer_args": ("momentum=0.5",)},
+            "bitsandbytes.optim.sgd.SGD8bit(momentum=0.5,nesterov=True)",
         ),
-        ({"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 8}, 10, "without --lr_decay_steps"),
-        ({"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 20, "lr_decay_steps": 8}, 10, "never reaches"),
+        ({"optimizer_type": "adafactor"}, "transformers.optimization.Adafactor(relative_step=True)"),
+        (
+            {"optimizer_type": "adafactor", "optimizer_args": ("relative_step=False", "warmup_init=True")},
+            "transformers.optimization.Adafactor(relative_step=True,warmup_init=True)",
+        ),
+        (
+            {"optimizer_type": "prodigy", "optimizer_args": ("betas=0.9,0.99", "decouple=True")},
+            "prodigyopt.prodigy.Prodigy(betas=(0.9, 0.99),decouple=True)",
+        ),
+        ({"optimizer_args": ("eps=1e-6",)}, "torch.optim.adamw.AdamW(eps=1e-06)"),
     ],
 )
-def test_schedules_longer_than_the_run(options, steps, words):
-    (notice,) = schedule_notices(ScheduleOptions(**options), steps)
-    assert words in notice
+def test_descriptions(options, described):
+    assert choose_optimizer(OptimizerOptions(**options)).describe() == described
+
+
+# ---- arguments
+
+
+def test_arguments_reach_the_optimizer():
+    group = build("", "betas=0.8,0.99", "weight_decay=0.5", rate=0.25).param_groups[0]
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (0.25, (0.8, 0.99), 0.5)
+
+
+def test_adamw_is_flat_unless_it_cannot_be():
+    assert type(build("AdamW", "eps=1e-6")) is FlatAdamW
+    assert type(build("AdamW", "amsgrad=True")) is torch.optim.AdamW
+    assert type(build("Adam")) is torch.optim.Adam
+    choice = choose_optimizer(OptimizerOptions())
+    groups = [{"params": [torch.nn.Parameter(torch.ones(2))]}]
+    assert type(choice.build(groups, 0.1, in_backward=True)) is torch.optim.AdamW
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("name", "argument", "expected"),
     [
-        {},
-        {"lr_scheduler": "cosine", "lr_warmup_steps": 1599},
-        {"lr_scheduler": "cosine", "lr_warmup_steps": 0.5, "lr_decay_steps": 0.9},
-        {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 600, "lr_decay_steps": 1000},
+        ("", "wieght_decay=0.1", r"wieght_decay: AdamW has no such argument.*Did you mean weight_decay\?"),
+        ("prodigy", "weight_decouple=1", r"weight_decouple: Prodigy has no such argument; it has .*, decouple, "),
+        ("", "lr=0.1", "--optimizer_args lr=0.1: give it as --learning_rate"),
+        ("", "params=0", "params: AdamW has no such argument"),
+        ("sgdnesterov", "nesterov=False", "--optimizer_args nesterov=False: SGDNesterov means nesterov=True"),
+        ("", "amsgrad=false", "amsgrad=false: any text counts as true; write amsgrad=False"),
     ],
 )
-def test_schedules_that_fit(options):
-    assert schedule_notices(ScheduleOptions(**options), 1600) == []
+def test_arguments_that_cannot_be_meant(name, argument, expected):
+    with pytest.raises(UserError, match=expected):
+        choose_optimizer(OptimizerOptions(optimizer_type=name, optimizer_args=(argument,)))
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "reason"),
+    [
+        ("", ("betas=2,3",), r"AdamW refuses its arguments \(betas=\(2, 3\)\): Invalid beta"),
+        ("", ("fused=True", "foreach=True"), "cannot be `True` together"),
+        ("", ("capturable=True",), "capturable"),  # refused by the first step only
+        ("", ("differentiable=True",), "requires grad"),
+        ("prodigy", ("d0=0",), "Invalid d0 value"),
+        ("adamwschedulefree", ("betas=0.9",), "AdamWScheduleFree refuses its arguments"),
+        ("lion", ("betas=2,2",), "Lion refuses its arguments"),
+        ("torch.optim.SparseAdam", (), "SparseAdam refuses what it is to train: .*dense gradients"),
+        ("torch.optim.LBFGS", (), "LBFGS refuses what it is to train"),
+    ],
+)
+def test_refused_values(name, arguments, reason):
+    weight = torch.nn.Parameter(torch.ones(2))
+    with pytest.raises(UserError, match=f"^--optimizer_type.*{reason}"):
+        build(name, *arguments, groups=[{"params": [weight]}])
+    assert weight.tolist() == [1.0, 1.0]
+    assert weight.grad is None
+
+
+def test_the_trial_step_leaves_no_trace(capsys):
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = build("prodigy", "weight_decay=0.5", groups=[{"params": [weight]}])
+    assert weight.tolist() == [1.0, 1.0]
+    assert weight.grad is None
+    assert not optimizer.state
+    assert capsys.readouterr().out.count("decoupled") == 1
+
+
+# ---- learning rates
+
+
+def two_groups(first: float, second: float) -> list[dict]:
+    return [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": rate} for rate in (first, second)]
+
+
+def test_different_rates_are_refused_by_what_finds_one_for_all():
+    with pytest.raises(UserError, match="Prodigy refuses what it is to train: Setting different lr values"):
+        build("prodigy", groups=two_groups(1.0, 0.5))
+    assert [group["lr"] for group in build("prodigyplusschedulefree", groups=two_groups(1.0, 0.5)).param_groups] == [
+        1.0,
+        0.5,
+    ]
+
+
+@pytest.mark.parametrize("name", ["lion", "prodigy", "AdamW"])
+def test_a_default_rate_of_zero_that_nothing_has(name):
+    optimizer = build(name, rate=0.0, groups=two_groups(0.5, 0.5))
+    assert [group["lr"] for group in optimizer.param_groups] == [0.5, 0.5]
+
+
+def test_adafactor_has_its_own_rates():
+    groups = two_groups(0.5, 0.25)
+    relative = build("adafactor", groups=groups)
+    assert [group["lr"] for group in relative.param_groups] == [None, None]
+    assert [group["lr"] for group in groups] == [0.5, 0.25]
+    given = build("adafactor", "relative_step=False", groups=groups)
+    assert [group["lr"] for group in given.param_groups] == [0.5, 0.25]
+
+
+def stepped(name: str, *arguments: str, groups=None) -> torch.optim.Optimizer:
+    optimizer = build(name, *arguments, rate=0.5, groups=groups)
+    for number in range(4):
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                weight.grad = torch.full_like(weight, 1.0 + number)
+        optimizer.step()
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Prodigy", "DAdaptation", "DAdaptAdaGrad", "DAdaptAdam", "DAdaptAdan", "DAdaptAdanIP", "DAdaptLion",
+        "DAdaptSGD", "ProdigyPlusScheduleFree", "pytorch_optimizer.Prodigy", "pytorch_optimizer.DAdaptAdam",
+    ],
+)  # fmt: skip
+def test_found_rates(name):
+    optimizer = stepped(name, groups=two_groups(0.5, 0.5))
+    rates = adapted_rates(optimizer)
+    assert len(rates) == 2
+    for rate, group in zip(rates, optimizer.param_groups, strict=True):
+        assert float(rate.d) == pytest.approx(float(group["d"]))
+        assert float(rate.rate) == pytest.approx(0.5 * float(rate.d))
+        assert float(rate.d) > 0
+
+
+def test_found_rates_are_of_their_step():
+    d = torch.tensor(0.25)
+    optimizer = torch.optim.SGD([{"params": [torch.nn.Parameter(torch.ones(1))], "d": d}], lr=2.0)
+    (rate,) = adapted_rates(optimizer)
+    d.fill_(1.0)
+    assert rate == AdaptedRate(torch.tensor(0.25), torch.tensor(0.5))
+
+
+@pytest.mark.parametrize("name", ["AdamW", "adafactor", "AdamWScheduleFree", "Lion"])
+def test_others_find_no_rate(name):
+    assert adapted_rates(build(name)) == ()
+
+
+def test_a_shared_rate_is_that_of_all():
+    optimizer = stepped("ProdigyPlusScheduleFree", "split_groups_mean=True", groups=two_groups(0.5, 0.25))
+    first, second = adapted_rates(optimizer)
+    assert first.d == second.d == optimizer.param_groups[0]["shared_d"]
+    assert (first.rate, second.rate) == (0.5 * first.d, 0.25 * first.d)

@@ -78,7 +78,7 @@ def test_help_text(name, text):
 
 
 def test_help_offers_no_choice_that_is_refused():
-    assert len(PENDING_CHOICES) == 3
+    assert len(PENDING_CHOICES) == 2
     for name, choices in PENDING_CHOICES.items():
         offered = help_text(all_options()[name]).split("One of: ")[1].split(".")[0].split(", ")
         assert not {str(choice) for choice in choices} & set(offered)

@@ -219,10 +219,16 @@ def test_masks_beat_transparency(tmp_path):
 def test_attributes_that_nothing_reads(tmp_path):
     text = subset_file("custom_attributes = {diff_output_preservation = true, a = 1, b = 2}")
     found = read(tmp_path, text)
-    assert found.problems == (
-        "d.toml: dataset 1, subset 1: custom_attributes: diff_output_preservation is not available in this version "
-        "yet; leave it out",
-    )
+    assert found.problems == ()
     assert found.warnings == ("d.toml: dataset 1, subset 1: custom_attributes: nothing reads a, b",)
-    quiet = read(tmp_path, subset_file("custom_attributes = {diff_output_preservation = false}"))
-    assert (quiet.problems, quiet.warnings) == ((), ())
+
+
+def test_images_that_are_to_stay_as_they_are(tmp_path):
+    for value, wanted in (("true", True), ("false", False)):
+        found = read(tmp_path, subset_file(f"custom_attributes = {{diff_output_preservation = {value}}}"))
+        assert (found.problems, found.warnings) == ((), ())
+        assert found.datasets[0].subsets[0].preserves_output is wanted
+    assert not read(tmp_path, subset_file()).datasets[0].subsets[0].preserves_output
+    assert problems_of(tmp_path, subset_file("custom_attributes = {diff_output_preservation = 'yes'}")) == [
+        "dataset 1, subset 1: custom_attributes: diff_output_preservation must be true or false, not 'yes'"
+    ]

@@ -43,7 +43,7 @@ def test_one_section_per_group_and_one_row_per_option():
     [
         ("shuffle_caption", "switch", "off", "", "Shuffle the tags of a caption each time it is used."),
         ("network_dim", "whole number, at least 1", "none", "", "Rank of the network; the module's default is 4."),
-        ("learning_rate", "number, at least 0", "`2e-06`", "", "Learning rate where no more special one is given."),
+        ("unet_lr", "number, at least 0", "none", "", None),
         (
             "caption_dropout_rate", "number, at least 0, at most 1", "`0.0`", "probability",
             "How often a caption is replaced by an empty one.",
@@ -52,7 +52,8 @@ def test_one_section_per_group_and_one_row_per_option():
         ("network_args", "text, one or more", "none", "", None),
         (
             "text_encoder_lr", "number, one or more", "none", "",
-            "Learning rate of the text encoder's part; default `--learning_rate`.",
+            "Learning rate of the text encoder's part, for SDXL one for both or one for each; default `--learning_rate`; "
+            "0 = leave that part out.",
         ),
         ("mixed_precision", "`no`, `fp16`, `bf16`", "`no`", "", None),
         ("sample_sampler", "`ddim`, `euler`, `euler_a`, `k_euler`, `k_euler_a`", "`ddim`", "", None),

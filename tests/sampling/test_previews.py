@@ -1,6 +1,7 @@
 """Preview images: defaults, names, independence from training."""
 
 import contextlib
+import dataclasses
 import random
 
 import pytest
@@ -14,6 +15,7 @@ from library.sampling.generation import PictureRequest, generate
 from library.sampling.previews import draw_previews, preview_file_name, preview_prompts
 from library.sampling.samplers import build_sampler
 from library.training.preview_schedule import PreviewSchedule
+from library.training.weight_versions import WeightVersion
 from tests.models.tiny import tiny_adapter
 from tests.models.tiny_families import tiny_adapter_of, tiny_pipeline_of
 
@@ -325,3 +327,19 @@ def test_text_encoders_go_back_to_where_training_needs_them(monkeypatch, tmp_pat
     schedule = schedule_of(FakeModel(), tmp_path, text_encoders_home=home)
     schedule.at_first()
     assert (schedule.model.vae_place, schedule.model.text_encoders_place) == (CPU, home)
+
+
+def test_previews_are_drawn_with_weights_of_the_schedules_version(monkeypatch, tmp_path):
+    seen, state = [], {"version": "trained"}
+
+    @contextlib.contextmanager
+    def apply():
+        state["version"] = "average"
+        yield
+        state["version"] = "trained"
+
+    monkeypatch.setattr(previews, "generate", lambda *_: seen.append(state["version"]))
+    schedule = dataclasses.replace(schedule_of(FakeModel(), tmp_path), version=WeightVersion("-ema", apply))
+    schedule.at_first()
+    assert seen == ["average"]
+    assert state["version"] == "trained"

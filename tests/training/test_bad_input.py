@@ -192,7 +192,7 @@ def test_bucket_steps_that_the_model_cannot_use(capsys, arguments):
         ("--network_module", "json", "it is no network module, since it lacks create_network"),
         ("--network_args", "conv_dim=x", "conv_dim=x: must be a whole number"),
         ("--network_args", "droput=0.1", "Did you mean dropout?"),
-        ("--optimizer_type", "AdamV", "Did you mean AdamW?"),
+        ("--optimizer_type", "AdamV", "Did you mean Adam?"),
         ("--optimizer_args", "wd=1", "AdamW has no such argument"),
         ("--mixed_precision", "fp16", "needs a GPU"),
         ("--sample_prompts", "gone.txt", "--sample_prompts 'gone.txt': No such file"),

@@ -145,6 +145,16 @@ def test_masked_loss_without_masks(masked, caplog):
     assert "--masked_loss has no effect" not in caplog.text
 
 
+@pytest.mark.parametrize("words", [("--unmasked_weight", "0.5"), ("--normalize_masked_loss",)])
+def test_options_of_masks_without_masks(masked, caplog, words):
+    arguments, _ = masked
+    plan(arguments, *words)
+    assert f"{words[0]} has no effect: no subset has a conditioning_data_dir or alpha_mask" in caplog.text
+    caplog.clear()
+    plan(arguments, *words, "--alpha_mask")
+    assert "has no effect" not in caplog.text
+
+
 # Dataset files
 
 

@@ -71,3 +71,9 @@ def test_captions_stay_with_their_images_when_some_are_held_out(images):
 def test_when_all_images_are_held_out_nothing_is_left_to_train(images):
     _, findings = check(images, 64, keys="validation_split = 1.0")
     assert any("held out for validation (validation_split)" in problem for problem in findings.problems)
+
+
+@pytest.mark.parametrize(("preserved", "is_refused"), [("true", True), ("false", False)])
+def test_a_network_that_would_learn_to_change_nothing(images, preserved, is_refused):
+    _, findings = check(images, 64, keys=f"custom_attributes = {{ diff_output_preservation = {preserved} }}")
+    assert any("the network would learn to change nothing" in problem for problem in findings.problems) is is_refused

@@ -1,7 +1,6 @@
 """The command by which guides train SDXL with LyCORIS, as it stands.
 
-Paths, sizes and the number of steps are those of a tiny model. --mixed_precision is bf16, since fp16 needs a GPU; the
-options of noise that do not work yet (--multires_noise_iterations, --multires_noise_discount) are left out.
+Paths, sizes and the number of steps are those of a tiny model. --mixed_precision is bf16, since fp16 needs a GPU.
 """
 
 import json
@@ -26,7 +25,8 @@ COMMAND = """
   --network_dim=4 --output_name="NAME" --scale_weight_norms=1 --no_half_vae --save_every_n_epochs=50
   --mixed_precision="bf16" --save_precision="fp16" --caption_extension=".txt" --cache_latents
   --cache_latents_to_disk --optimizer_type="AdamW" --max_grad_norm=1 --keep_tokens=1
-  --max_data_loader_n_workers=8 --bucket_reso_steps=32 --log_prefix=xl-locon --gradient_accumulation_steps=2
+  --max_data_loader_n_workers=8 --bucket_reso_steps=32 --multires_noise_iterations=10
+  --multires_noise_discount=0.1 --log_prefix=xl-locon --gradient_accumulation_steps=2
   --gradient_checkpointing --train_batch_size=2 --dataset_repeats=0 --max_train_steps=4 --shuffle_caption
   --sdpa --sample_prompts="{prompts}" --sample_sampler="euler_a" --sample_every_n_steps=2
 """.format(dims=",".join(["8"] * 25), alphas=",".join(["0.0625"] * 25), prompts="{prompts}")

@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from library.dataset.records import Dataset
 from library.errors import UserError
-from library.options.dataset_settings import DatasetSettings
+from library.options.dataset_settings import DatasetSettings, SubsetSettings
 from library.training.network_strength import require_strengths, working_at
-from library.training.optimization import OptimizerStep
-from tests.training.test_parts import FakeBatch, OneWeight
+from tests.training.optimizer_steps import optimizer_step
+from tests.training.test_parts import FakeBatch, OneWeight, losses_of
 
 
 class ScaledWeight(OneWeight):
@@ -28,18 +27,17 @@ class ScaledObjective:
         self.network = network
         self.strengths = []
 
-    def loss_per_image(self, model, batch):
+    def losses(self, model, batch):
         network = self.network
         network.weight.register_hook(lambda gradient: self.strengths.append(network.strength))
-        return (network.strength * network.weight * batch.value).reshape(1)
+        return losses_of(network.strength * network.weight * batch.value)
 
 
 def run(*batches: FakeBatch):
     network = ScaledWeight()
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
     objective = ScaledObjective(network)
-    OptimizerStep(Accelerator(), None, network, objective, optimizer, schedule, 0.0, 1, lambda: None).run(batches)
+    optimizer_step(network, objective, optimizer).run(batches, 0)
     return network, objective
 
 
@@ -76,3 +74,19 @@ def test_a_network_with_one_strength_is_fine_otherwise():
     require_strengths(ScaledWeight(), "custom.network", datasets(0.3))
     with working_at(1.0, OneWeight()):
         pass
+
+
+def test_a_network_with_one_strength_cannot_be_left_out():
+    """diff_output_preservation compares with what the model says without it."""
+    subset = SubsetSettings(custom_attributes={"diff_output_preservation": True})
+    preserving = [Dataset(DatasetSettings(subsets=(SubsetSettings(), subset)), ())]
+    with pytest.raises(UserError) as raised:
+        require_strengths(OneWeight(), "custom.network", [*preserving, *datasets(0.3)])
+    assert raised.value.problems == (
+        "network_multiplier 0.3: networks of --network_module custom.network have one strength only (they lack "
+        "set_multiplier); leave network_multiplier out",
+        "custom_attributes: diff_output_preservation needs what the model says without the network, but networks of "
+        "--network_module custom.network have one strength only (they lack set_multiplier); leave "
+        "diff_output_preservation out",
+    )
+    require_strengths(ScaledWeight(), "custom.network", preserving)

@@ -1,16 +1,20 @@
 """The objective: targets, weights and what it takes from a batch."""
 
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
 
 from library.dataset.batches.training_batch import Draws, TrainingBatch
 from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
+from library.diffusion.noise_schedule import scaled_linear_schedule
 from library.errors import UserError
 from library.models.latent_codec import NonFiniteLatentsError
 from library.options.groups import LossOptions, NoiseOptions, TimestepOptions
-from library.training.objective import build_objective, latents_of, text_of
+from library.training.noising import build_noising
+from library.training.objective import build_objective, latents_of, text_of, timestep_weights
+from tests.options.resolving import resolve_complete
 
 CPU = torch.device("cpu")
 
@@ -62,7 +66,7 @@ def test_losses(predicts_velocity, zero_terminal_snr, gamma):
         CPU,
     )
     batch, model = a_batch(), FakeModel()
-    losses = objective.loss_per_image(model, batch)
+    losses = objective.losses(model, batch).weighted
 
     kept = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2, dim=0).sqrt()
     if zero_terminal_snr:
@@ -84,10 +88,91 @@ def test_losses(predicts_velocity, zero_terminal_snr, gamma):
     assert torch.equal(model.text.hidden_states, batch.tokens.ids[0].float())
 
 
+def test_what_is_kept_for_reports():
+    """Before the images' weights and those of the timesteps, without gradients, with the timesteps."""
+    model = LearningModel()
+    losses = simple_objective(min_snr_gamma=5).losses(model, a_batch())
+    torch.testing.assert_close(losses.unweighted, a_batch().draws.noise.square().mean(dim=(1, 2, 3)))
+    assert losses.timesteps.tolist() == TIMESTEPS
+    assert (losses.unweighted.requires_grad, losses.weighted.requires_grad) == (False, True)
+    assert not torch.allclose(losses.weighted, losses.unweighted)
+
+
+@pytest.mark.parametrize("loss_type", ["l1", "huber", "smooth_l1"])
+def test_other_losses(loss_type):
+    """With nothing predicted, the difference is the noise."""
+    options = {"loss_type": loss_type, "huber_schedule": "exponential", "huber_c": 0.25, "huber_scale": 2.0}
+    losses = simple_objective(**options).losses(FakeModel(), a_batch())
+    noise = a_batch().draws.noise
+    c = 2 * 0.25 ** (torch.tensor(TIMESTEPS) / 1000).view(3, 1, 1, 1)
+    smooth = 2 * ((noise.square() + c.square()).sqrt() - c)
+    expected = {"l1": noise.abs(), "huber": c * smooth, "smooth_l1": smooth}[loss_type]
+    torch.testing.assert_close(losses.unweighted, expected.mean(dim=(1, 2, 3)))
+    torch.testing.assert_close(losses.weighted, losses.unweighted * a_batch().loss_weights)
+
+
+def test_masks_may_leave_something_and_weigh_all_images_alike():
+    masks = torch.tensor([[[1.0, 0.0], [0.0, 0.5]], [[0.0, 0.0], [0.0, 0.0]], [[1.0, 1.0], [1.0, 1.0]]])
+    batch = replace(a_batch(), masks=masks)
+    squares = batch.draws.noise.square().mean(dim=1)
+    soft = 0.2 + 0.8 * masks
+    found = simple_objective(unmasked_weight=0.2).losses(FakeModel(), batch).unweighted
+    torch.testing.assert_close(found, (squares * soft).mean(dim=(1, 2)))
+    found = simple_objective(normalize_masked_loss=True).losses(FakeModel(), batch).unweighted
+    area = torch.tensor([1.5, 1.0, 4.0])
+    torch.testing.assert_close(found, (squares * masks).sum(dim=(1, 2)) / area)
+    assert found[1] == 0
+    found = simple_objective(normalize_masked_loss=True, unmasked_weight=0.2).losses(FakeModel(), batch).unweighted
+    torch.testing.assert_close(found, (squares * soft).sum(dim=(1, 2)) / soft.sum(dim=(1, 2)))
+
+
+WEIGHTINGS = {
+    "--min_snr_gamma 5": {"min_snr_gamma": 5.0},
+    "--min_snr_gamma 5 --soft_min_snr": {"min_snr_gamma": 5.0, "soft_min_snr": True},
+    "--scale_v_pred_loss_like_noise_pred": {"scale_v_pred_loss_like_noise_pred": True},
+    "--v_pred_like_loss 0.5": {"v_pred_like_loss": 0.5},
+    "--debiased_estimation_loss": {"debiased_estimation_loss": True},
+    "--p2_gamma 1 --p2_k 0.5": {"p2_gamma": 1.0, "p2_k": 0.5},
+}
+SWITCHES = ("", "--zero_terminal_snr", "--v_parameterization", "--zero_terminal_snr --v_parameterization")
+
+
+@pytest.mark.parametrize("switches", SWITCHES)
+def test_weights_are_finite_wherever_they_are_allowed(switches):
+    """All pairs of weightings; more than two are products of these."""
+    schedule = build_noising(
+        NoiseOptions(zero_terminal_snr="--zero_terminal_snr" in switches), TimestepOptions(), CPU
+    ).schedule
+    predicts_velocity = "--v_parameterization" in switches
+    allowed = 0
+    for words in product(WEIGHTINGS, WEIGHTINGS):
+        loss = LossOptions(**WEIGHTINGS[words[0]] | WEIGHTINGS[words[1]])
+        weights = timestep_weights(loss, schedule, predicts_velocity)
+        if not resolve_complete(*" ".join([*words, switches]).split()).problems:
+            allowed += 1
+            assert weights.isfinite().all(), words
+            assert (weights >= 0).all(), words
+    assert allowed == {"": 25, "--zero_terminal_snr": 9}.get(switches, 25)
+
+
+def test_several_weightings_multiply():
+    schedule = scaled_linear_schedule()
+    both = timestep_weights(LossOptions(min_snr_gamma=5, p2_gamma=1), schedule, False)
+    expected = timestep_weights(LossOptions(min_snr_gamma=5), schedule, False) * timestep_weights(
+        LossOptions(p2_gamma=1), schedule, False
+    )
+    torch.testing.assert_close(both, expected)
+
+
+@pytest.mark.parametrize("off", [{}, {"min_snr_gamma": 0}, {"p2_gamma": 0, "p2_k": 2}, {"v_pred_like_loss": 0}])
+def test_without_a_weighting_there_is_no_table(off):
+    assert timestep_weights(LossOptions(**off), scaled_linear_schedule(), False) is None
+
+
 def test_at_pure_noise_the_target_is_the_picture():
     objective = build_objective(NoiseOptions(zero_terminal_snr=True), TimestepOptions(), LossOptions(), True, CPU)
     batch, model = a_batch(), FakeModel()
-    losses = objective.loss_per_image(model, batch)
+    losses = objective.losses(model, batch).weighted
     assert torch.equal(model.noisy[2], batch.draws.noise[2])
     torch.testing.assert_close(losses[2], batch.latents[2].square().mean())
 
@@ -117,8 +202,8 @@ class LearningModel(FakeModel):
         return self.values
 
 
-def simple_objective():
-    return build_objective(NoiseOptions(), TimestepOptions(), LossOptions(), predicts_velocity=False, device=CPU)
+def simple_objective(**loss):
+    return build_objective(NoiseOptions(), TimestepOptions(), LossOptions(**loss), predicts_velocity=False, device=CPU)
 
 
 def test_what_is_masked_out_is_not_learned():
@@ -127,7 +212,7 @@ def test_what_is_masked_out_is_not_learned():
     gradients = {}
     for name, given in (("masked", masks), ("plain", None)):
         model, batch = LearningModel(), replace(a_batch(), masks=given)
-        simple_objective().loss_per_image(model, batch).mean().backward()
+        simple_objective().losses(model, batch).weighted.mean().backward()
         gradients[name] = model.values.grad
     outside = (masks == 0).unsqueeze(1).expand(3, 4, 2, 2)
     assert torch.equal(gradients["masked"][outside], torch.zeros(int(outside.sum())))
@@ -139,14 +224,14 @@ def test_a_masked_loss_is_the_mean_over_the_whole_picture():
     batch = a_batch()
     masks = torch.zeros(3, 2, 2)
     masks[:, 0, 0] = 1
-    losses = simple_objective().loss_per_image(FakeModel(), replace(batch, masks=masks))
+    losses = simple_objective().losses(FakeModel(), replace(batch, masks=masks)).weighted
     expected = batch.draws.noise[:, :, 0, 0].square().sum(dim=1) / 16 * batch.loss_weights
     torch.testing.assert_close(losses, expected)
 
 
 def test_a_mask_of_ones_changes_no_bit():
-    plain = simple_objective().loss_per_image(FakeModel(), a_batch())
-    masked = simple_objective().loss_per_image(FakeModel(), replace(a_batch(), masks=torch.ones(3, 2, 2)))
+    plain = simple_objective().losses(FakeModel(), a_batch()).weighted
+    masked = simple_objective().losses(FakeModel(), replace(a_batch(), masks=torch.ones(3, 2, 2))).weighted
     assert torch.equal(plain, masked)
 
 
@@ -156,7 +241,7 @@ def test_an_image_of_no_weight_teaches_nothing_and_the_others_what_they_would_an
     for weights in ([1.0, 1.0, 1.0], [1.0, 0.0, 1.0]):
         model = LearningModel()
         batch = replace(a_batch(), loss_weights=torch.tensor(weights))
-        simple_objective().loss_per_image(model, batch).mean().backward()
+        simple_objective().losses(model, batch).weighted.mean().backward()
         gradients.append(model.values.grad)
     assert torch.equal(gradients[1][1], torch.zeros(4, 2, 2))
     for row in (0, 2):

@@ -1,38 +1,22 @@
-"""Losses for display, the optimizer step, saving."""
+"""The optimizer step, saving."""
 
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from accelerate import Accelerator
 
 from library.errors import UserError
 from library.metadata.model_hashes import ModelHashes, hash_model
 from library.options.groups import SavingOptions
 from library.training import model_setup
-from library.training.loss_record import LossRecord
-from library.training.optimization import OptimizerStep, accumulation_windows
+from library.training.objective import BatchLosses
+from library.training.optimization import accumulation_windows
 from library.training.save_schedule import SaveSchedule
 from library.training.saving import NetworkSaver
 from networks.files.weights_file import NonFiniteWeightsError
-
-
-def test_losses_arrive_in_order_with_their_rates():
-    record = LossRecord(window=2)
-    assert math.isnan(record.average)
-    for step, value in ((1, 4.0), (2, 2.0), (3, 1.0)):
-        record.add(step, torch.tensor(value), (0.1 * step,))
-    arrived = record.ready()
-    assert [(loss.step, loss.value, loss.learning_rates) for loss in arrived] == [
-        (1, 4.0, (0.1,)),
-        (2, 2.0, (0.2,)),
-        (3, 1.0, (pytest.approx(0.3),)),
-    ]
-    assert record.average == 1.5
-    assert record.ready() == []
+from tests.training.optimizer_steps import optimizer_step
 
 
 def test_accumulation_windows():
@@ -61,14 +45,19 @@ class FakeBatch:
         return self
 
 
+def losses_of(loss: torch.Tensor) -> BatchLosses:
+    """Of a batch of one image."""
+    return BatchLosses(loss.reshape(1), loss.detach().reshape(1), torch.zeros(1, dtype=torch.int64))
+
+
 class FakeObjective:
     def __init__(self, network):
         self.network = network
         self.random_numbers = []
 
-    def loss_per_image(self, model, batch):
+    def losses(self, model, batch):
         self.random_numbers.append(torch.rand(()).item())
-        return (self.network.weight * batch.value).reshape(1)
+        return losses_of(self.network.weight * batch.value)
 
 
 def step_of(max_grad_norm=0.0):
@@ -76,7 +65,7 @@ def step_of(max_grad_norm=0.0):
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5**step)
     objective = FakeObjective(network)
-    step = OptimizerStep(Accelerator(), None, network, objective, optimizer, schedule, max_grad_norm, 1, lambda: None)
+    step = optimizer_step(network, objective, optimizer, schedule=schedule, max_grad_norm=max_grad_norm)
     return step, network, objective
 
 
@@ -84,7 +73,7 @@ def step_of(max_grad_norm=0.0):
 def test_a_window_moves_the_network_by_its_mean_gradient(values, gradient):
     """Also where the window is the short one at the end of an epoch."""
     step, network, _ = step_of()
-    result = step.run([FakeBatch(value) for value in values])
+    result = step.run([FakeBatch(value) for value in values], 0)
     assert network.weight.item() == pytest.approx(1 - gradient)
     assert result.loss.item() == pytest.approx(gradient)
     assert result.learning_rates == (1.0,)
@@ -94,8 +83,30 @@ def test_a_window_moves_the_network_by_its_mean_gradient(values, gradient):
 
 def test_gradients_are_clipped_together():
     step, network, _ = step_of(max_grad_norm=0.5)
-    step.run([FakeBatch(4.0)])
+    step.run([FakeBatch(4.0)], 0)
     assert network.weight.item() == pytest.approx(0.5, abs=1e-5)
+
+
+def test_what_happens_when_weights_have_moved(monkeypatch):
+    """Averages of weights, say, take no notice of a step that was skipped."""
+    network, seen = OneWeight(), []
+    step = optimizer_step(
+        network,
+        FakeObjective(network),
+        torch.optim.SGD(network.parameters(), lr=1.0),
+        after_update=lambda: seen.append(network.weight.item()),
+    )
+    monkeypatch.setattr(type(step.accelerator), "optimizer_step_was_skipped", property(lambda self: skipped))
+    for skipped in (False, True, False):  # noqa: B007 - the property reads it
+        step.run([FakeBatch(2.0)], 0)
+    assert seen == [-1.0, -5.0]
+
+
+def test_the_norm_of_the_gradients_before_they_were_clipped():
+    step, _, _ = step_of(max_grad_norm=0.5)
+    result = step.run([FakeBatch(3.0), FakeBatch(5.0)], 0)
+    assert result.gradient_norm.item() == pytest.approx(4.0)
+    assert step_of()[0].run([FakeBatch(3.0)], 0).gradient_norm is None
 
 
 def test_the_schedule_waits_when_a_step_was_skipped(monkeypatch):
@@ -104,14 +115,14 @@ def test_the_schedule_waits_when_a_step_was_skipped(monkeypatch):
     monkeypatch.setattr(type(step.accelerator), "optimizer_step_was_skipped", property(lambda self: skipped))
     rates = []
     for skipped in (False, True, True, False, False):  # noqa: B007 - the property reads it
-        rates += step.run([FakeBatch(1.0)]).learning_rates
+        rates += step.run([FakeBatch(1.0)], 0).learning_rates
     assert rates == [1.0, 0.5, 0.5, 0.5, 0.25]
 
 
 def test_dropouts_are_seeded_by_the_batch_alone():
     step, _, objective = step_of()
-    step.run([FakeBatch(0.0, index=7), FakeBatch(0.0, index=8)])
-    step.run([FakeBatch(0.0, index=8)])
+    step.run([FakeBatch(0.0, index=7), FakeBatch(0.0, index=8)], 0)
+    step.run([FakeBatch(0.0, index=8)], 0)
     first, second, again = objective.random_numbers
     assert second == again
     assert first != second

@@ -84,10 +84,13 @@ def test_the_same_command_gives_the_same_weights(arguments, tmp_path):
 
 
 def test_workers_change_nothing(arguments, tmp_path):
-    first = run(arguments, train_batch_size=2, flip_aug=True)
-    second = run(
-        arguments, train_batch_size=2, flip_aug=True, output_dir=tmp_path / "workers", max_data_loader_n_workers=2
-    )
+    options = {
+        "train_batch_size": 2, "flip_aug": True, "noise_offset": 0.1, "noise_offset_random_strength": True,
+        "multires_noise_iterations": 4, "ip_noise_gamma": 0.1, "ip_noise_gamma_random_strength": True,
+        "timestep_sampling": "cosine", "stratified_timesteps": True,
+    }  # fmt: skip
+    first = run(arguments, **options)
+    second = run(arguments, output_dir=tmp_path / "workers", max_data_loader_n_workers=2, **options)
     assert_same_weights(first, second)
 
 
@@ -128,11 +131,11 @@ def test_one_part_only(arguments, switch, part):
     assert {name.split("_")[1] for name in weights} == {part}
 
 
-def test_a_rate_of_zero_freezes_a_part(arguments):
+def test_a_part_with_a_rate_of_zero_is_left_out(arguments):
     weights = load_file(run(arguments, text_encoder_lr=0))
-    changed = {name.split("_")[1] for name, value in weights.items() if "lora_up" in name and value.abs().max() > 0}
-    assert changed == {"unet"}
-    assert any(name.startswith("lora_te_") for name in weights)
+    assert len(weights) == 3 * 192
+    assert all(name.startswith("lora_unet_") for name in weights)
+    assert all(value.abs().max() > 0 for value in weights.values())
 
 
 def test_gradient_checkpointing_gives_the_same_weights(arguments, tmp_path):

@@ -4,18 +4,15 @@ import importlib
 
 import pytest
 import torch
-from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from library.errors import UserError
-from library.training.loss_record import LossRecord
-from library.training.optimization import OptimizerStep
-from library.training.tracking import displayed_values, step_values
 from library.training.weight_norms import WeightNorms, require_norm_limit
 from networks.arguments import MODULES
 from tests.models.tiny import tiny_adapter
 from tests.training.command import least_arguments
 from tests.training.every_kind import every_kind
+from tests.training.optimizer_steps import optimizer_step
 from tests.training.running import logged, run
 from tests.training.test_parts import FakeBatch, FakeObjective, OneWeight
 
@@ -88,11 +85,7 @@ class LimitedWeight(OneWeight):
 def step_with_limit(limit):
     network = LimitedWeight()
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
-    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
-    objective = FakeObjective(network)
-    return network, OptimizerStep(
-        Accelerator(), None, network, objective, optimizer, schedule, 0.0, 1, lambda: None, max_weight_norm=limit
-    )
+    return network, optimizer_step(network, FakeObjective(network), optimizer, max_weight_norm=limit)
 
 
 def test_once_for_each_step_that_was_taken(monkeypatch):
@@ -101,33 +94,15 @@ def test_once_for_each_step_that_was_taken(monkeypatch):
     monkeypatch.setattr(type(step.accelerator), "optimizer_step_was_skipped", property(lambda self: skipped))
     reports = []
     for skipped in (False, True, False):  # noqa: B007 - the property reads it
-        reports.append(step.run([FakeBatch(1.0), FakeBatch(2.0)]).norms)
+        reports.append(step.run([FakeBatch(1.0), FakeBatch(2.0)], 0).norms)
     assert reports == [WeightNorms(1, 0.5, 1.0), None, WeightNorms(1, 0.5, 2.0)]
     assert network.limits == [(2.0, step.accelerator.device.type)] * 2
 
 
 def test_without_the_option_networks_are_not_asked():
     network, step = step_with_limit(None)
-    assert step.run([FakeBatch(1.0)]).norms is None
+    assert step.run([FakeBatch(1.0)], 0).norms is None
     assert network.limits == []
-
-
-def test_norms_arrive_with_their_step_and_become_numbers():
-    record = LossRecord(window=2)
-    record.add(1, torch.tensor(4.0), (0.1,), WeightNorms(torch.tensor(3), torch.tensor(0.25), 0.5))
-    record.add(2, torch.tensor(2.0), (0.1,))
-    first, second = record.ready()
-    assert first.norms == WeightNorms(3.0, 0.25, 0.5)
-    assert all(type(value) is float for value in first.norms)
-    assert second.norms is None
-    assert step_values(first, 3.0, ["unet"]) == {
-        "loss/current": 4.0, "loss/average": 3.0, "lr/unet": 0.1,
-        "max_norm/keys_scaled": 3.0, "max_norm/max_key_norm": 0.5, "norm/avg_key_norm": 0.25,
-    }  # fmt: skip
-    shown = {"loss": "4.0000", "avr_loss": "3.0000", "keys_scaled": "3", "avg_key_norm": "0.2500"}
-    assert displayed_values(first, 3.0) == shown
-    assert displayed_values(second, 3.0) == {"loss": "2.0000", "avr_loss": "3.0000"}
-    assert step_values(second, 3.0, ["unet"]) == {"loss/current": 2.0, "loss/average": 3.0, "lr/unet": 0.1}
 
 
 def test_networks_that_cannot_limit_their_norms():

@@ -1,7 +1,7 @@
 """Turns a planned batch into a training batch: pictures or latents, captions, tokens, draws."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -10,7 +10,8 @@ from library.dataset.augmentations.augmentation import View, show, view_of
 from library.dataset.augmentations.loss_masks import mask_sums, masks_from_sums
 from library.dataset.batch_plan import PlannedBatch
 from library.dataset.batches.cached_latents import LatentKey, LatentSource
-from library.dataset.batches.training_batch import TrainingBatch, draw_for
+from library.dataset.batches.draws import DrawRecipe, draw_for
+from library.dataset.batches.training_batch import TrainingBatch
 from library.dataset.buckets.aspect_buckets import Size
 from library.dataset.captions.exposed_captions import ExposedCaptions
 from library.dataset.images.image_files import UnreadableImageError
@@ -38,6 +39,8 @@ class BatchPreparer:
     tokenize: Tokenize
     prior_loss_weight: float
     pictures: PictureReader
+    recipe: DrawRecipe = field(default_factory=DrawRecipe)
+    """Random numbers that the noise and the timesteps ask for."""
     cached_latents: LatentSource | None = None
     """None = batches carry pixels."""
     cached_text: EncodedCaptions | None = None
@@ -76,10 +79,15 @@ class BatchPreparer:
             deviations=content.deviations,
             masks=content.masks,
             loss_weights=torch.tensor(weights),
-            draws=draw_for(batch.exposures, self.layout, self.seed, samples_posterior=not is_sampled),
+            draws=draw_for(batch, self.layout, self.seed, self.recipe, samples_posterior=not is_sampled),
             network_multiplier=self.datasets[records[0].dataset].settings.network_multiplier,
+            preserved=self._preserved_rows(records),
             unreadable=tuple(f"'{records[row].path}': {reason}" for row, reason in content.unusable.items()),
         )
+
+    def _preserved_rows(self, records: Sequence[ImageRecord]) -> torch.Tensor | None:
+        rows = [row for row, record in enumerate(records) if self._subset(record).preserves_output]
+        return torch.tensor(rows) if rows else None
 
     def _subset(self, record: ImageRecord) -> SubsetSettings:
         return self.datasets[record.dataset].rules_of(record)

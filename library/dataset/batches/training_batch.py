@@ -1,30 +1,13 @@
 """What the training step gets: everything about a batch, and every random number it will use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import torch
 
-from library.dataset.batch_plan import Exposure
+from library.dataset.batches.draws import Draws
 from library.diffusion.conditioning import TextConditioning, TokenizedCaptions
-from library.diffusion.latents import LatentLayout
-from library.randomness import tensor_generator
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Raw random numbers of a batch, drawn for each image from generators of its own."""
-
-    noise: torch.Tensor
-    """(batch, channels, height, width) in latent cells, standard normal"""
-    offset: torch.Tensor
-    """(batch, channels), standard normal: for offset noise"""
-    posterior: torch.Tensor | None
-    """(batch, channels, height, width), standard normal: for sampling what the VAE says of a picture; None where
-    nothing is left to sample, since the latents were sampled when they were cached"""
-    timestep: torch.Tensor
-    """(batch,), uniform in [0, 1), float32 (not every device knows float64)"""
 
 
 @dataclass(frozen=True)
@@ -58,6 +41,8 @@ class TrainingBatch:
     """the rows without a picture, each as "path: reason" """
     network_multiplier: float = 1.0
     """strength that the network is to work with on these images"""
+    preserved: torch.Tensor | None = None
+    """int64 (rows,): rows whose target is what the model predicts without the network; None = no row's is"""
 
     def to(self, device: torch.device) -> "TrainingBatch":
         return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
@@ -65,27 +50,6 @@ class TrainingBatch:
     def pin_memory(self) -> "TrainingBatch":
         """Called by DataLoader: page-locked memory lets copies to a GPU overlap with computing."""
         return _map_tensors(self, torch.Tensor.pin_memory)
-
-
-def draw_for(exposures: Sequence[Exposure], layout: LatentLayout, seed: int, samples_posterior: bool = True) -> Draws:
-    """The draws of a batch. Each image's depend on the seed, its id and its exposure only, and each kind of
-    draw has a generator of its own, so that no option changes what another one draws."""
-    shape = layout.shape(exposures[0].record.placement.bucket)
-
-    def normal(purpose: str, size: tuple[int, ...]) -> torch.Tensor:
-        return torch.stack([torch.randn(size, generator=_generator(seed, purpose, one)) for one in exposures])
-
-    timesteps = [torch.rand((), generator=_generator(seed, "timestep", one)) for one in exposures]
-    return Draws(
-        noise=normal("noise", shape),
-        offset=normal("noise offset", shape[:1]),
-        posterior=normal("posterior", shape) if samples_posterior else None,
-        timestep=torch.stack(timesteps),
-    )
-
-
-def _generator(seed: int, purpose: str, exposure: Exposure) -> torch.Generator:
-    return tensor_generator(seed, purpose, exposure.record.image_id, exposure.number)
 
 
 def _map_tensors(value: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:

@@ -1,5 +1,6 @@
 """The option groups, one file for each topic."""
 
+from library.options.groups.averaging import AveragingOptions
 from library.options.groups.captions import CaptionOptions, TextOptions
 from library.options.groups.dataset import (
     AugmentationOptions,
@@ -32,6 +33,7 @@ from library.options.groups.training import (
 __all__ = [
     "AttentionOptions",
     "AugmentationOptions",
+    "AveragingOptions",
     "BucketOptions",
     "CacheOptions",
     "CaptionOptions",

@@ -44,6 +44,11 @@ class LoggingOptions(OptionGroup):
     log_prefix: str | None = option(help="What the name of the sub-folder begins with.")
     log_tracker_name: str | None = option(help="Name of the log inside the sub-folder; default network_train.")
     log_config: bool = option(False, help="Log the options, too (without secrets).")
+    log_image_losses: bool = option(
+        False,
+        help="Keep the loss of every image of every step in OUTPUT_NAME-image-losses.csv beside the network; "
+        "tools/image_losses.py tells which images are hard.",
+    )
     log_tracker_config: Path | None = option(help="TOML file with settings for the logger.", pending=WANDB)
     wandb_run_name: str | None = option(help="Name of the run.", pending=WANDB)
     wandb_api_key: str | None = option(help="Key of the service.", secret=True, pending=WANDB)

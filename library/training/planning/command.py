@@ -19,7 +19,8 @@ def run_plan_command(words: Sequence[str]) -> int:
         line = read_launch_line(words)
         resolved = resolve_options(build_parser("plan.py", ""), line.options)
         set_up_console(resolved.settings.console)
-        show_plan(resolved, line.families or families_of_model(resolved), line.num_processes, line.json_file)
+        families = line.families or families_of_model(resolved)
+        show_plan(resolved, families, line.num_processes, line.json_file, line.chart_file)
     except UserError as error:
         show(format_problems(error.problems), sys.stderr)
         return USER_ERROR

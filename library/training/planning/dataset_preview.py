@@ -34,8 +34,13 @@ figcaption small { color: #666; }
 </style></head><body>"""
 
 
-def write_preview(schedule: BatchSchedule, reader: PictureReader, output_dir: Path) -> list[str]:
+def write_preview(
+    schedule: BatchSchedule, reader: PictureReader, output_dir: Path, rates: Image.Image | None = None
+) -> list[str]:
     """Writes the pages into a folder of their own. Returns lines about them.
+
+    Args:
+        rates: a picture of the learning rates.
 
     Raises:
         UserError: they cannot be written.
@@ -44,7 +49,7 @@ def write_preview(schedule: BatchSchedule, reader: PictureReader, output_dir: Pa
     pictures = list(shown_pictures(schedule, reader, MOST_PICTURES))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text_atomically(folder / PAGE, preview_page(pictures))
+        write_text_atomically(folder / PAGE, preview_page(pictures, rates))
         sheets = _write_sheets(pictures, folder)
     except OSError as error:
         raise UserError(f"--debug_dataset: '{folder}' cannot be written: {error.strerror or error}") from None
@@ -68,7 +73,7 @@ def _write_sheets(pictures: Sequence[ShownPicture], folder: Path) -> list[str]:
     return names
 
 
-def preview_page(pictures: Sequence[ShownPicture]) -> str:
+def preview_page(pictures: Sequence[ShownPicture], rates: Image.Image | None = None) -> str:
     """One HTML file that needs no other."""
     parts = [_HEAD, "<h1>Pictures of the first batches, as they are trained on</h1>"]
     for _, of_batch in groupby(pictures, key=lambda picture: picture.batch):
@@ -76,6 +81,8 @@ def preview_page(pictures: Sequence[ShownPicture]) -> str:
         width, height = shown[0].bucket
         parts.append(f"<h2>Batch {shown[0].batch}, step {shown[0].step}: {width}x{height}</h2>")
         parts += ['<div class="batch">', *map(_figure, shown), "</div>"]
+    if rates is not None:
+        parts += ["<h1>Learning rates of the run</h1>", f'<img src="{_data_url(rates, "PNG")}" alt="">']
     parts.append("</body></html>")
     return "\n".join(parts) + "\n"
 
@@ -92,7 +99,7 @@ def _html(text: str) -> str:
     return escape(writable(text))
 
 
-def _data_url(image: Image.Image) -> str:
+def _data_url(image: Image.Image, file_format: str = "JPEG") -> str:
     content = io.BytesIO()
-    image.save(content, format="JPEG", quality=_JPEG_QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
+    image.save(content, format=file_format, quality=_JPEG_QUALITY)
+    return f"data:image/{file_format.lower()};base64,{base64.b64encode(content.getvalue()).decode('ascii')}"

@@ -30,6 +30,7 @@ class LaunchLine:
     """of the training script"""
     num_processes: int
     json_file: Path | None
+    chart_file: Path | None
 
 
 def read_launch_line(words: Sequence[str]) -> LaunchLine:
@@ -54,6 +55,7 @@ def read_launch_line(words: Sequence[str]) -> LaunchLine:
         options=tuple(options),
         num_processes=own.num_processes or 1,
         json_file=own.json,
+        chart_file=own.draw_schedule,
     )
 
 
@@ -65,12 +67,15 @@ def _script(word: str) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="plan.py",
-        usage="plan.py [--json FILE] [--num_processes N] [LAUNCHER ...] [SCRIPT] OPTIONS OF THE SCRIPT",
+        usage="plan.py [--json FILE] [--draw_schedule FILE] [--num_processes N] [LAUNCHER ...] [SCRIPT] OPTIONS",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the plan to this file, too, with every name")
+    parser.add_argument(
+        "--draw_schedule", metavar="FILE", type=Path, help="draw the learning rate over the run into this PNG file"
+    )
     names = ("--num_processes", "--num-processes", "--nproc_per_node", "--nproc-per-node")
     parser.add_argument(*names, type=_positive, metavar="N", help="processes that train together; default 1")
     return parser

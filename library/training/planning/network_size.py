@@ -12,7 +12,8 @@ from library.models.checkpoints.headers import read_header
 from library.models.checkpoints.identification import VAE_PREFIX
 from library.models.diffusers_layout import TEXT_ENCODERS, UNET
 from library.models.model_source import MODEL_OPTION, ModelSource, SourceKind
-from library.options.groups import NetworkOptions, PrecisionOptions, SavingOptions
+from library.options.groups import NetworkOptions, OptimizerOptions, PrecisionOptions, SavingOptions
+from library.options.part_rates import OF_TEXT_ENCODERS, OF_UNET, part_rates
 from networks.arguments import DEFAULT_RANK, NetworkArguments, parse_arguments
 from networks.arguments.kinds import LoRAArguments
 
@@ -39,7 +40,11 @@ _BYTES = {"float": 4, "fp16": 2, "bf16": 2}
 
 
 def network_bytes(
-    source: ModelSource, network: NetworkOptions, precision: PrecisionOptions, saving: SavingOptions
+    source: ModelSource,
+    network: NetworkOptions,
+    rates: OptimizerOptions,
+    precision: PrecisionOptions,
+    saving: SavingOptions,
 ) -> int | None:
     """About so many, without the metadata; None = not known for this kind of network.
 
@@ -51,13 +56,21 @@ def network_bytes(
         return None
     is_half = precision.full_fp16 or precision.full_bf16
     bytes_each = (2 if is_half else 4) if saving.save_precision is None else _BYTES[saving.save_precision]
-    has_unet, has_text_encoders = not network.network_train_text_encoder_only, not network.network_train_unet_only
+    has_unet, has_text_encoders = (_is_in_file(part, network, rates) for part in (OF_UNET, OF_TEXT_ENCODERS))
     shapes = list(_shapes(source))
     numbers = lora_width(shapes, has_unet, has_text_encoders) * (network.network_dim or DEFAULT_RANK)
     if arguments.conv_dim and has_unet:
         numbers += residual_width(shapes) * (network.network_dim or DEFAULT_RANK)
         numbers += spatial_width(shapes) * arguments.conv_dim
     return numbers * bytes_each
+
+
+def _is_in_file(part: str, network: NetworkOptions, rates: OptimizerOptions) -> bool:
+    """What has the rate 0 is in the file only if --network_weights has it."""
+    return any(
+        of_part.part == part and (network.network_weights is not None or not of_part.is_off)
+        for of_part in part_rates(network, rates)
+    )
 
 
 def _plain_arguments(network: NetworkOptions) -> NetworkArguments | None:

@@ -5,9 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from library.averaging.snapshot_facts import TRACKED_WIDTHS, snapshot_steps
 from library.dataset.records import Dataset
 from library.diffusion.latents import LatentLayout
-from library.options.groups import CacheOptions, SamplingOptions, SavingOptions
+from library.options.groups import AveragingOptions, CacheOptions, SamplingOptions, SavingOptions
+from library.training import file_names
 from library.training.preview_moments import preview_steps
 from library.training.save_schedule import SaveSchedule
 from library.training.step_counts import StepCounts
@@ -30,12 +32,23 @@ class PlannedFile:
 
 
 @dataclass(frozen=True)
+class SnapshotFigures:
+    """Of averaged weights."""
+
+    folder: str
+    files: int
+    bytes_each: int | None
+    """about; None = unknown"""
+
+
+@dataclass(frozen=True)
 class OutputFigures:
     folder: str
     files: tuple[PlannedFile, ...]
     """network files in the order in which they are written"""
     bytes_each: int | None
     """of a network file, about; None = unknown"""
+    snapshots: SnapshotFigures | None
     preview_steps: tuple[int, ...]
     """after which previews are drawn; 0 = before training"""
     prompts: int
@@ -47,6 +60,14 @@ class OutputFigures:
     def num_kept(self) -> int:
         """Files that are there in the end."""
         return sum(file.removed_at is None for file in self.files)
+
+    @property
+    def bytes_in_the_end(self) -> int | None:
+        """About so many are kept; None = unknown."""
+        if self.bytes_each is None:
+            return None
+        of_snapshots = 0 if self.snapshots is None else self.snapshots.files * (self.snapshots.bytes_each or 0)
+        return self.num_kept * self.bytes_each + of_snapshots
 
 
 @dataclass(frozen=True)
@@ -65,26 +86,45 @@ def output_figures(
     output_dir: Path,
     saving: SavingOptions,
     sampling: SamplingOptions,
+    averaging: AveragingOptions,
     prompts: int,
     counts: StepCounts,
     bytes_each: int | None = None,
+    bytes_of_snapshot: int | None = None,
 ) -> OutputFigures:
     return OutputFigures(
         folder=str(output_dir),
-        files=tuple(_files(SaveSchedule(saving, counts.num_epochs), counts)),
+        files=tuple(_files(SaveSchedule(saving, counts.num_epochs), counts, _suffixes(averaging))),
         bytes_each=bytes_each,
+        snapshots=_snapshots(output_dir, saving, averaging, counts, bytes_of_snapshot),
         preview_steps=tuple(preview_steps(sampling, counts)) if prompts else (),
         prompts=prompts,
         free_bytes=_free_bytes(output_dir),
     )
 
 
-def _files(schedule: SaveSchedule, counts: StepCounts) -> Iterator[PlannedFile]:
+def _suffixes(averaging: AveragingOptions) -> tuple[str, ...]:
+    """Of the versions of the weights that are saved."""
+    return ("",) if averaging.ema_decay is None else ("", file_names.EMA_SUFFIX)
+
+
+def _files(schedule: SaveSchedule, counts: StepCounts, suffixes: Sequence[str]) -> Iterator[PlannedFile]:
     saves = list(schedule.of_run(counts))
     removed = {save.removes: step for step, save in saves if save.removes is not None}
-    for step, save in saves:
-        yield PlannedFile(save.file, step, removed.get(save.file))
-    yield PlannedFile(schedule.final_file, counts.max_train_steps, None)
+    planned = [(save.file, step, removed.get(save.file)) for step, save in saves]
+    for file, step, removed_at in [*planned, (schedule.final_file, counts.max_train_steps, None)]:
+        for suffix in suffixes:
+            yield PlannedFile(file_names.of_version(file, suffix), step, removed_at)
+
+
+def _snapshots(
+    output_dir: Path, saving: SavingOptions, averaging: AveragingOptions, counts: StepCounts, bytes_each: int | None
+) -> SnapshotFigures | None:
+    every = averaging.ema_snapshots_every_n_steps
+    if every is None:
+        return None
+    files = len(snapshot_steps(every, counts.max_train_steps)) * len(TRACKED_WIDTHS)
+    return SnapshotFigures(str(output_dir / file_names.snapshot_folder(saving.output_name)), files, bytes_each)
 
 
 def cache_figures(
@@ -106,13 +146,15 @@ def cache_figures(
 def output_notices(figures: OutputFigures | None) -> list[str]:
     if figures is None:
         return []
-    kept = figures.num_kept
-    if figures.bytes_each is None or figures.free_bytes is None or kept * figures.bytes_each < figures.free_bytes:
+    needed, free = figures.bytes_in_the_end, figures.free_bytes
+    if needed is None or free is None or needed < free:
         return []
+    remedy = "save less often, or keep fewer with --save_last_n_epochs or --save_last_n_steps"
+    if figures.snapshots is not None:
+        remedy += f"; {figures.snapshots.files} of them are those of --ema_snapshots_every_n_steps"
     return [
-        f"the network files take about {format_size(kept * figures.bytes_each)}, but only "
-        f"{format_size(figures.free_bytes)} are free in '{figures.folder}': save less often, or keep fewer with "
-        "--save_last_n_epochs or --save_last_n_steps"
+        f"the network files take about {format_size(needed)}, but only {format_size(free)} are free in "
+        f"'{figures.folder}': {remedy}"
     ]
 
 

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from library.sampling.contact_sheet import FONT_SIZE, GAP, LINE_HEIGHT
 from library.training.planning.shown_pictures import LONGEST_SIDE, ShownPicture
+from library.training.planning.text_layout import drawable
 
 COLUMNS, ROWS = 6, 4
 CAPTION_LINES = 5
@@ -42,16 +43,10 @@ def _lines(picture: ShownPicture) -> list[str]:
     width, height = picture.bucket
     remarks = "".join(f", {remark}" for remark in picture.remarks)
     caption = textwrap.wrap(
-        _drawable(picture.caption) or "(empty caption)", LETTERS_PER_LINE, max_lines=CAPTION_LINES, placeholder=" ..."
+        drawable(picture.caption) or "(empty caption)", LETTERS_PER_LINE, max_lines=CAPTION_LINES, placeholder=" ..."
     )
     return [
         textwrap.shorten(f"batch {picture.batch}: {width}x{height}{remarks}", LETTERS_PER_LINE, placeholder=" ..."),
-        _drawable(Path(picture.image).name)[:LETTERS_PER_LINE],
+        drawable(Path(picture.image).name)[:LETTERS_PER_LINE],
         *caption,
     ]
-
-
-def _drawable(text: str) -> str:
-    """Pillow's font has the letters of ASCII. Others are written as escapes, such as \\xfc; the page for browsers has
-    them all."""
-    return text.encode("ascii", "backslashreplace").decode("ascii")

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from library.training.planning.caption_figures import CaptionFigures
 from library.training.planning.image_figures import BucketFigures, DatasetFigures, Spread, SubsetFigures
+from library.training.planning.learning_rates import LearningRateFigures, evenly_spread
 from library.training.planning.output_figures import CacheFigures, OutputFigures
 from library.training.planning.run_report import SEED_IF_NONE, RunReport, TrainingFigures
 from library.training.planning.text_layout import paragraph, shorten, table
@@ -13,6 +14,8 @@ from library.wording import counted, format_size, listed
 MOST_TAGS = 20
 MOST_FILES = 6
 CAPTION_LENGTH = 300
+POINTS_OF_CURVE = 5
+UNKNOWN_RATES = "how the rates change depends on the groups of the network, which only training knows"
 
 _SUBSET_HEADINGS = ("", "folder", "images", "repeats", "per epoch", "uses of each in the run", "masks", "validation")
 _BUCKET_HEADINGS = ("bucket", "images", "per epoch", "batches", "last batch", "enlarged", "cropped away")
@@ -22,7 +25,7 @@ def plan_text(report: RunReport) -> str:
     sections = [_run(report), *map(_dataset, report.datasets)]
     if report.training is not None:
         sections += [_captions(report.training.captions), _length(report, report.training)]
-        sections.append(_output(report.training.output))
+        sections += [_learning_rate(report.training.learning_rate), _output(report.training.output)]
     sections += [_caches(report.caches), _warnings(report.warnings)]
     texts = ["\n".join(section) for section in sections]
     return "\n\n".join(text for text in texts if text) + "\n"
@@ -145,15 +148,35 @@ def _captions(figures: CaptionFigures) -> Iterator[str]:
 
 
 def _length(report: RunReport, training: TrainingFigures) -> Iterator[str]:
-    counts, rate = training.counts, training.learning_rate
+    counts = training.counts
     yield "Length"
     yield f"  {describe_batches(report.datasets, counts, report.num_processes)}"
     missing = counts.num_epochs * counts.steps_per_epoch - counts.max_train_steps
     if missing:
         done = counts.steps_per_epoch - missing
         yield f"  the last epoch ends after {done} of its {counted(counts.steps_per_epoch, 'step')}"
-    warmup = f", after {counted(rate.warmup_steps, 'step')} of warm-up" if rate.warmup_steps else ""
-    yield f"  learning rate {rate.learning_rate:g}, {rate.scheduler}{warmup}"
+
+
+def _learning_rate(figures: LearningRateFigures | None) -> Iterator[str]:
+    if figures is None:
+        return
+    yield "Learning rate"
+    found = ", which multiplies the rates by a factor that it finds" if figures.finds_rate else ""
+    yield from paragraph(f"{figures.optimizer}{found}; {figures.schedule}", bullet="  ")
+    if not figures.curves:
+        yield f"  {UNKNOWN_RATES}"
+        return
+    points = evenly_spread(len(figures.steps), POINTS_OF_CURVE)
+    headings = ("", *(f"step {figures.steps[point]}" for point in points), "highest", "then lowest")
+    rows = [
+        (", ".join(curve.parts), *map(_rate, [*(curve.rates[point] for point in points), curve.highest, curve.lowest]))
+        for curve in figures.curves
+    ]
+    yield from _indented(table(headings, rows, left=frozenset({0})))
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:.3g}"
 
 
 def _output(figures: OutputFigures | None) -> Iterator[str]:
@@ -172,6 +195,9 @@ def _output(figures: OutputFigures | None) -> Iterator[str]:
         half = MOST_FILES // 2
         lines = [*lines[:half], f"... {len(lines) - 2 * half} more", *lines[-half:]]
     yield from _indented(lines)
+    if figures.snapshots is not None:
+        size = "" if figures.snapshots.bytes_each is None else f" of about {format_size(figures.snapshots.bytes_each)}"
+        yield f"  {counted(figures.snapshots.files, 'snapshot')}{size} in {figures.snapshots.folder}"
     if figures.preview_steps:
         pictures = len(figures.preview_steps) * figures.prompts
         moments = [str(step) if step else "0 (before training)" for step in figures.preview_steps]

@@ -6,12 +6,15 @@ from dataclasses import dataclass
 
 from library.dataset.batch_plan import PlannedBatch, count_batches
 from library.dataset.findings import SkippedImage
+from library.errors import UserError
 from library.models.family import VELOCITY, ModelFamily
-from library.optimizers.schedule_lengths import count_steps as count_scheduled_steps
 from library.optimizers.schedule_lengths import schedule_notices
+from library.optimizers.scheduled_rates import schedule_beside
+from library.options.schema import Settings
 from library.training.batch_schedule import BatchSchedule
 from library.training.planning.caption_figures import CaptionFigures, caption_figures
 from library.training.planning.image_figures import DatasetFigures, dataset_figures, exposures_of_run
+from library.training.planning.learning_rates import LearningRateFigures, learning_rate_figures
 from library.training.planning.network_size import network_bytes
 from library.training.planning.output_figures import (
     CacheFigures,
@@ -22,6 +25,7 @@ from library.training.planning.output_figures import (
     room_notices,
 )
 from library.training.preflight import Examination, cache_folder
+from library.training.save_schedule import SNAPSHOT_PRECISION
 from library.training.step_counts import StepCounts, count_steps
 
 SEED_IF_NONE = 0
@@ -37,16 +41,10 @@ class ModelFigures:
 
 
 @dataclass(frozen=True)
-class LearningRateFigures:
-    scheduler: str
-    learning_rate: float
-    warmup_steps: int
-
-
-@dataclass(frozen=True)
 class TrainingFigures:
     counts: StepCounts
-    learning_rate: LearningRateFigures
+    learning_rate: LearningRateFigures | None
+    """None = there is no such schedule, or the run cannot go through it"""
     captions: CaptionFigures
     output: OutputFigures | None
     """None = the folder is not known"""
@@ -92,12 +90,13 @@ def build_report(found: Examination, num_processes: int) -> RunReport:
     training: TrainingFigures | None = None
     caches: tuple[CacheFigures, ...] = ()
     notices: list[str] = []
+    problems = list(found.findings.problems)
     if schedule is not None:
         uses = exposures_of_run(schedule)
-        training = _training(found, schedule)
+        rates = _learning_rates(settings, schedule.counts.max_train_steps, notices, problems)
+        training = _training(found, schedule, rates)
         caches = _caches(found)
-        notices = schedule_notices(settings.schedule, schedule.counts.max_train_steps)
-        notices = [*notices, *output_notices(training.output), *room_notices(caches)]
+        notices += [*output_notices(training.output), *room_notices(caches)]
     return RunReport(
         model=_model(found),
         seed=settings.training.seed,
@@ -107,7 +106,7 @@ def build_report(found: Examination, num_processes: int) -> RunReport:
         training=training,
         caches=caches,
         warnings=(*found.findings.warnings, *notices),
-        problems=tuple(found.findings.problems),
+        problems=tuple(problems),
     )
 
 
@@ -127,28 +126,45 @@ def what_it_predicts(family: ModelFamily) -> str:
     return "velocity" if family.prediction_type == VELOCITY else "noise"
 
 
-def _network_bytes(found: Examination) -> int | None:
+def _network_bytes(found: Examination, save_precision: str | None) -> int | None:
     if found.base is None:
         return None
     settings = found.resolved.settings
-    return network_bytes(found.base.model.source, settings.network, settings.precision, settings.saving)
+    saving = settings.saving.model_copy(update={"save_precision": save_precision})
+    return network_bytes(found.base.model.source, settings.network, settings.optimizer, settings.precision, saving)
 
 
-def _training(found: Examination, schedule: BatchSchedule) -> TrainingFigures:
+def _learning_rates(
+    settings: Settings, max_train_steps: int, notices: list[str], problems: list[str]
+) -> LearningRateFigures | None:
+    """What is found is added to `notices` and `problems`."""
+    try:
+        figures = learning_rate_figures(settings, max_train_steps)
+        notices += schedule_notices(schedule_beside(settings.optimizer, settings.schedule), max_train_steps)
+        return figures
+    except UserError as error:
+        problems += [problem for problem in error.problems if problem not in problems]
+        return None
+
+
+def _training(found: Examination, schedule: BatchSchedule, rates: LearningRateFigures | None) -> TrainingFigures:
     settings, counts = found.resolved.settings, schedule.counts
     saving = settings.saving
     return TrainingFigures(
         counts=counts,
-        learning_rate=LearningRateFigures(
-            scheduler=settings.schedule.lr_scheduler,
-            learning_rate=settings.optimizer.learning_rate,
-            warmup_steps=count_scheduled_steps(settings.schedule.lr_warmup_steps, counts.max_train_steps),
-        ),
+        learning_rate=rates,
         captions=caption_figures(schedule.captions, first_batches(schedule)),
         output=None
         if saving.output_dir is None
         else output_figures(
-            saving.output_dir, saving, settings.sampling, len(found.prompts), counts, _network_bytes(found)
+            saving.output_dir,
+            saving,
+            settings.sampling,
+            settings.averaging,
+            len(found.prompts),
+            counts,
+            _network_bytes(found, saving.save_precision),
+            _network_bytes(found, saving.save_precision or SNAPSHOT_PRECISION),
         ),
     )
 

@@ -42,3 +42,9 @@ def paragraph(text: str, bullet: str = "") -> list[str]:
 
 def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 4]} ..."
+
+
+def drawable(text: str) -> str:
+    """Pillow's font has the letters of ASCII. Others are written as escapes, such as \\xfc; pages for browsers have
+    them all."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")

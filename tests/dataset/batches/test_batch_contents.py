@@ -12,6 +12,7 @@ from PIL import Image
 from library.dataset.batch_plan import PlannedBatch, batches_of_epoch
 from library.dataset.batches.batch_preparation import BatchPreparer
 from library.dataset.batches.cached_latents import CachedLatents
+from library.dataset.batches.draws import DrawRecipe
 from library.dataset.batches.training_batch import TrainingBatch
 from library.dataset.findings import Findings
 from library.dataset.images.picture_files import FilePictures
@@ -174,6 +175,21 @@ def test_batches_know_the_strength_of_their_dataset(folder):
     assert {batch.image_ids[0][0]: batch.network_multiplier for batch in batches} == {"0": 1.0, "1": 0.3}
 
 
+def test_batches_know_which_rows_are_to_stay_as_they_are(folder):
+    plain = dataset_of(folder)
+    assert batch_of(plain)[1].preserved is None
+    assert batch_of(dataset_of(folder, custom_attributes={"diff_output_preservation": False}))[1].preserved is None
+    subset = plain.settings.subsets[0]
+    second = subset.model_copy(update={"custom_attributes": {"diff_output_preservation": True}})
+    settings = plain.settings.model_copy(update={"subsets": (subset, second)})
+    records = tuple(replace(one, subset=int(one.path.stem == "left")) for one in plain.records)
+    planned, batch = batch_of(Dataset(settings, records))
+    rows = [row for row, one in enumerate(planned.exposures) if one.record.path.stem == "left"]
+    assert batch.preserved.dtype == torch.int64
+    assert batch.preserved.tolist() == rows
+    assert 0 < len(rows) < len(planned.exposures)
+
+
 def test_an_unreadable_image_counts_nothing(folder):
     dataset = dataset_of(folder, alpha_mask=True)
     (folder / "plain.png").write_bytes(b"\x89PNG\r\n\x1a\nIEND")
@@ -225,7 +241,7 @@ def test_what_a_cache_tells_arrives_in_the_batch(folder):
 
 def test_draws_are_those_of_earlier_versions(folder):
     """Pinned: options that are not given must not change what is trained."""
-    planned, batch = batch_of(dataset_of(folder, flip_aug=True))
+    planned, batch = batch_of(dataset_of(folder, flip_aug=True), recipe=DrawRecipe(offset=True))
     draws = batch.draws
     found = {
         f"{one.record.path.stem} {one.number}": [

@@ -14,8 +14,9 @@ import pytest
 import torch
 
 from library.dataset.batch_plan import batches_of_epoch
+from library.dataset.batches.draws import DrawRecipe, draw_for
 from library.dataset.batches.loading import BATCHES_AHEAD, BatchLoader, LoaderSettings, choose_loader
-from library.dataset.batches.training_batch import TrainingBatch, draw_for
+from library.dataset.batches.training_batch import TrainingBatch
 from library.dataset.captions.exposed_captions import ExposedCaptions
 from library.diffusion.latents import LatentLayout
 from library.errors import UserError
@@ -53,7 +54,7 @@ class CaptionsAndDraws:
             pixels=torch.zeros(size, 3, 64, 64, dtype=torch.uint8),
             latents=None,
             loss_weights=torch.ones(size),
-            draws=draw_for(planned.exposures, LAYOUT, SEED),
+            draws=draw_for(planned, LAYOUT, SEED, DrawRecipe()),
         )
 
 

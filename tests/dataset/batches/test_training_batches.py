@@ -10,6 +10,7 @@ from PIL import Image
 from library.dataset.batch_plan import batches_of_epoch
 from library.dataset.batches.batch_preparation import BatchPreparer
 from library.dataset.batches.cached_latents import CachedLatents, LatentKey
+from library.dataset.batches.draws import DrawRecipe, PyramidShape
 from library.dataset.batches.loading import BatchLoader, LoaderSettings
 from library.dataset.findings import Findings
 from library.dataset.images.picture_files import FilePictures
@@ -21,6 +22,9 @@ from library.errors import UserError
 from library.options.dataset_settings import DatasetSettings, SubsetSettings
 
 LAYOUT = LatentLayout(channels=4, pixels_per_cell=8)
+EVERYTHING = DrawRecipe(
+    offset=True, offset_strength=True, pyramid=PyramidShape(5, 0.5), input_noise=True, input_strength=True
+)
 
 
 def tokenize(captions):
@@ -36,7 +40,9 @@ def preparer_of(train_data_dir, batch_size=2, seed=5, **rules) -> BatchPreparer:
         subsets=(subset,),
     )  # fmt: skip
     dataset = scan_dataset(0, settings, Findings())
-    return BatchPreparer((dataset,), seed, LAYOUT, tokenize, prior_loss_weight=1.0, pictures=FilePictures())
+    return BatchPreparer(
+        (dataset,), seed, LAYOUT, tokenize, prior_loss_weight=1.0, pictures=FilePictures(), recipe=EVERYTHING
+    )
 
 
 def by_exposure(preparer: BatchPreparer, batches, planned):
@@ -54,6 +60,10 @@ def by_exposure(preparer: BatchPreparer, batches, planned):
                 draws.timestep[row],
                 batch.pixels[row] if batch.pixels is not None else batch.latents[row],
                 batch.sizes[row],
+                draws.offset_strength[row],
+                draws.pyramid[row],
+                draws.input_noise[row],
+                draws.input_strength[row],
             )
     return found
 

@@ -24,14 +24,15 @@ PROBLEMS = [
     *(
         Case(
             f"--full_fp16 --mixed_precision fp16 {words}",
-            "--full_fp16 with AdamW: its eps of 1e-8 is 0 in float16, so that weights become nan at the first step; "
-            "use --optimizer_type AdamW8bit, or --optimizer_args eps=1e-4",
+            f"--full_fp16 with {name}: its eps of 1e-8 is 0 in float16, so that weights become nan at the first step; "
+            "give --optimizer_args eps=1e-4, or use --optimizer_type AdamW with no arguments but betas and "
+            "weight_decay, which computes in float32",
             f"--full_fp16 --mixed_precision fp16 {remedy}",
         )
-        for words, remedy in (
-            ("", "--optimizer_type AdamW8bit"),
-            ("--optimizer_type AdamW", "--optimizer_args eps=1e-4"),
-            ("--optimizer_args weight_decay=0.1", "--use_8bit_adam"),
+        for name, words, remedy in (
+            ("AdamW", "--optimizer_args amsgrad=True", "--optimizer_args weight_decay=0.1"),
+            ("AdamW", "--optimizer_type AdamW --optimizer_args foreach=True", "--use_8bit_adam"),
+            ("adam", "--optimizer_type adam", "--optimizer_type adam --optimizer_args eps=1e-4"),
         )
     ),
     *(
@@ -80,8 +81,8 @@ NOTICES = [
     ),
     Case(
         "--full_bf16 --mixed_precision bf16",
-        "--full_bf16: bfloat16 has 8 significant bits, so that small updates of the network are lost; "
-        "without it, the network stays in float32 at little cost",
+        "--full_bf16: the network's weights have 8 significant bits and are rounded at random after each step, which "
+        "is right on average; without it, they stay in float32 at little cost",
         "--mixed_precision bf16",
     ),
     Case(

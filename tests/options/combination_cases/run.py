@@ -42,36 +42,6 @@ PROBLEMS = [
         "--dataset_class my.Set", without=DATA, without_in_quiet=("--train_data_dir",),
     ),
     Case(
-        "--use_8bit_adam --optimizer_type Lion",
-        "--use_8bit_adam means --optimizer_type AdamW8bit, but --optimizer_type Lion was given; leave one of them out",
-        "--use_8bit_adam --optimizer_type adamw8BIT",
-    ),
-    Case(
-        "--lr_scheduler cosine_with_min_lr",
-        "--lr_scheduler cosine_with_min_lr needs --lr_scheduler_min_lr_ratio",
-        "--lr_scheduler cosine_with_min_lr --lr_scheduler_min_lr_ratio 0.1",
-    ),
-    Case(
-        "--lr_warmup_steps 10",
-        "--lr_warmup_steps 10: the schedule 'constant' has no warm-up; use --lr_scheduler constant_with_warmup, "
-        "or leave the warm-up out",
-        "--lr_warmup_steps 10 --lr_scheduler constant_with_warmup",
-    ),
-    Case(
-        "--lr_warmup_steps 5%",
-        "--lr_warmup_steps 0.05: the schedule 'constant' has no warm-up; use --lr_scheduler constant_with_warmup, "
-        "or leave the warm-up out",
-        "--lr_warmup_steps 0",
-    ),
-    Case(
-        "--min_timestep 500 --max_timestep 500", "--min_timestep 500 must be below --max_timestep 500",
-        "--min_timestep 499 --max_timestep 500",
-    ),
-    Case(
-        "--min_timestep 999 --max_timestep 1", "--min_timestep 999 must be below --max_timestep 1",
-        "--min_timestep 999",
-    ),
-    Case(
         "--sample_every_n_steps 5", "--sample_every_n_steps needs --sample_prompts: a file with one prompt per line",
         "--sample_every_n_steps 5 --sample_prompts p.txt",
     ),
@@ -103,16 +73,6 @@ PROBLEMS = [
 ]  # fmt: skip
 
 NOTICES = [
-    *(
-        Case(f"--{option} {value}", f"--{option} has no effect with --lr_scheduler constant", quiet)
-        for option, value, quiet in (
-            ("lr_scheduler_num_cycles", "2", "--lr_scheduler_num_cycles 2 --lr_scheduler cosine_with_restarts"),
-            ("lr_scheduler_power", "2", "--lr_scheduler_power 2 --lr_scheduler polynomial"),
-            ("lr_scheduler_timescale", "10", "--lr_scheduler_timescale 10 --lr_scheduler inverse_sqrt"),
-            ("lr_scheduler_min_lr_ratio", "0.1", "--lr_scheduler_min_lr_ratio 0.1 --lr_scheduler warmup_stable_decay"),
-            ("lr_decay_steps", "0.1", "--lr_decay_steps 0.1 --lr_scheduler warmup_stable_decay"),
-        )
-    ),
     Case(
         "--dataset_config data.toml --reg_data_dir reg",
         "--reg_data_dir has no effect, since --dataset_config describes the datasets",

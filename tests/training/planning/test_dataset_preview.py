@@ -14,7 +14,7 @@ from library.dataset.images.picture_files import FilePictures
 from library.models.family import SD1
 from library.options.dataset_settings import SubsetSettings
 from library.training.batch_schedule import BatchSchedule
-from library.training.planning import preview_sheets, shown_pictures
+from library.training.planning import preview_sheets, shown_pictures, text_layout
 from library.training.planning.dataset_preview import MOST_PICTURES, preview_page, write_preview
 from library.training.planning.preview_sheets import draw_sheets
 from library.training.step_counts import count_steps
@@ -139,7 +139,7 @@ def test_sheets(tmp_path, monkeypatch):
 def test_letters_that_the_font_lacks_are_escaped():
     font = ImageFont.load_default(preview_sheets.FONT_SIZE)
     missing = bytes(font.getmask("東"))
-    drawn = preview_sheets._drawable("Größe, cat's 東!")
+    drawn = text_layout.drawable("Größe, cat's 東!")
     assert drawn == "Gr\\xf6\\xdfe, cat's \\u6771!"
     assert all(bytes(font.getmask(letter)) != missing for letter in drawn)
 

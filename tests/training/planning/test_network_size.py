@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from library.models.model_source import ModelSource, SourceKind
-from library.options.groups import NetworkOptions, PrecisionOptions, SavingOptions
+from library.options.groups import NetworkOptions, OptimizerOptions, PrecisionOptions, SavingOptions
 from library.training.planning.network_size import lora_width, network_bytes, residual_width, spatial_width
 from library.unet_names import unet_modules
 from tests.golden.tables import table
@@ -86,17 +86,21 @@ def test_the_vae_is_not_adapted():
     assert lora_width([("first_stage_model.encoder.mid.attn_1.proj_out.weight", (8, 8, 1, 1))], True, True) == 0
 
 
-@pytest.mark.parametrize("network_args", [(), ("conv_dim=3", "conv_alpha=1", "dropout=0.1")])
-def test_the_weights_of_a_real_run_are_that_large(tiny_model, train_data_dir, tmp_path, network_args):
+@pytest.mark.parametrize(
+    ("network_args", "rates"), [((), None), (("conv_dim=3", "conv_alpha=1", "dropout=0.1"), None), ((), (0.0,))]
+)
+def test_the_weights_of_a_real_run_are_that_large(tiny_model, train_data_dir, tmp_path, network_args, rates):
     arguments = least_arguments(tiny_model, train_data_dir, tmp_path / "out")
     words = [word for pair in arguments.items() for word in pair] + ["--network_dim", "16", "--save_precision", "fp16"]
     words += ["--network_args", *network_args] if network_args else []
+    words += ["--text_encoder_lr", *map(str, rates)] if rates else []
     assert train(*words, "--no_metadata") == 0
     weights = load_file(tmp_path / "out" / "tiny.safetensors")
     size = sum(tensor.nbytes for name, tensor in weights.items() if not name.endswith(".alpha"))
     estimate = network_bytes(
         ModelSource(SourceKind.FOLDER if tiny_model.is_dir() else SourceKind.FILE, str(tiny_model)),
         NetworkOptions(network_module="networks.lora", network_dim=16, network_args=network_args or None),
+        OptimizerOptions(text_encoder_lr=rates),
         PrecisionOptions(),
         SavingOptions(save_precision="fp16"),
     )
@@ -110,4 +114,5 @@ def test_the_weights_of_a_real_run_are_that_large(tiny_model, train_data_dir, tm
 )
 def test_other_networks_are_not_estimated(module, argument):
     unknown = NetworkOptions(network_module=module, network_args=(argument,))
-    assert network_bytes(ModelSource(SourceKind.FILE, "x"), unknown, PrecisionOptions(), SavingOptions()) is None
+    source = ModelSource(SourceKind.FILE, "x")
+    assert network_bytes(source, unknown, OptimizerOptions(), PrecisionOptions(), SavingOptions()) is None

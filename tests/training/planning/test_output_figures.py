@@ -6,9 +6,10 @@ import pytest
 
 from library.diffusion.latents import LatentLayout
 from library.options.dataset_settings import SubsetSettings
-from library.options.groups import CacheOptions, SamplingOptions, SavingOptions
+from library.options.groups import AveragingOptions, CacheOptions, SamplingOptions, SavingOptions
 from library.training.planning.output_figures import (
     CacheFigures,
+    SnapshotFigures,
     cache_figures,
     output_figures,
     output_notices,
@@ -56,12 +57,26 @@ def simulate(options, counts) -> tuple[list[tuple[str, int]], set[str]]:
 def test_files_are_those_of_the_training_loop(tmp_path, options, written, left):
     saving = SavingOptions(**options)
     counts = count_steps(10, 1, 1, 23, None)  # the third epoch ends after 3 of its 10 steps
-    files = output_figures(tmp_path, saving, SamplingOptions(), 0, counts).files
+    files = output_figures(tmp_path, saving, SamplingOptions(), AveragingOptions(), 0, counts).files
     expected, kept = simulate(saving, counts)
     assert [(file.name, file.step) for file in files] == expected
     assert {file.name for file in files if file.removed_at is None} == kept
     assert all(file.removed_at is None or file.removed_at > file.step for file in files)
     assert (len(files), len(kept)) == (written, left)
+
+
+def test_files_of_averages(tmp_path):
+    """Of each save two; and two snapshots at steps 5, 10, 15, 20 and 23."""
+    saving = SavingOptions(save_every_n_epochs=1, save_last_n_epochs=1, output_name="n")
+    averaging = AveragingOptions(ema_decay=0.9, ema_snapshots_every_n_steps=5)
+    counts = count_steps(10, 1, 1, 23, None)
+    figures = output_figures(tmp_path, saving, SamplingOptions(), averaging, 0, counts, 1000, 500)
+    assert [(file.name, file.step, file.removed_at) for file in figures.files] == [
+        ("n-000001.safetensors", 10, 20), ("n-000001-ema.safetensors", 10, 20), ("n-000002.safetensors", 20, None),
+        ("n-000002-ema.safetensors", 20, None), ("n.safetensors", 23, None), ("n-ema.safetensors", 23, None),
+    ]  # fmt: skip
+    assert figures.snapshots == SnapshotFigures(str(tmp_path / "n-ema-snapshots"), 10, 500)
+    assert figures.bytes_in_the_end == 4 * 1000 + 10 * 500
 
 
 @pytest.mark.parametrize(
@@ -77,8 +92,8 @@ def test_files_are_those_of_the_training_loop(tmp_path, options, written, left):
 )
 def test_previews(tmp_path, options, steps):
     sampling, counts = SamplingOptions(**options), count_steps(10, 1, 1, 23, None)
-    assert output_figures(tmp_path, SavingOptions(), sampling, 2, counts).preview_steps == steps
-    assert output_figures(tmp_path, SavingOptions(), sampling, 0, counts).preview_steps == ()
+    assert output_figures(tmp_path, SavingOptions(), sampling, AveragingOptions(), 2, counts).preview_steps == steps
+    assert output_figures(tmp_path, SavingOptions(), sampling, AveragingOptions(), 0, counts).preview_steps == ()
     drawn = [step for step in range(1, 24) if moment_after_step(sampling, step)]
     drawn += [counts.steps_after(epoch) for epoch in (1, 2, 3) if moment_after_epoch(sampling, epoch)]
     assert drawn == [step for step in steps if step]
@@ -86,7 +101,9 @@ def test_previews(tmp_path, options, steps):
 
 def test_free_space_is_that_of_the_folder_that_will_hold_it(tmp_path):
     counts = count_steps(1, 1, 1, 1, None)
-    figures = output_figures(tmp_path / "not" / "yet", SavingOptions(), SamplingOptions(), 0, counts)
+    figures = output_figures(
+        tmp_path / "not" / "yet", SavingOptions(), SamplingOptions(), AveragingOptions(), 0, counts
+    )
     assert figures.free_bytes > 0
     assert not (tmp_path / "not").exists()
 
@@ -138,9 +155,26 @@ def test_network_files_that_do_not_fit_are_told(tmp_path):
     saving = SavingOptions(save_every_n_epochs=1)
 
     def notices(bytes_each):
-        return output_notices(output_figures(tmp_path, saving, SamplingOptions(), 0, counts, bytes_each))
+        return output_notices(
+            output_figures(tmp_path, saving, SamplingOptions(), AveragingOptions(), 0, counts, bytes_each)
+        )
 
     (notice,) = notices(2**60)
     assert notice.startswith("the network files take about ")
     assert "--save_last_n_epochs" in notice
     assert notices(1000) == notices(None) == []
+
+
+def test_snapshots_that_do_not_fit_are_told(tmp_path):
+    counts, averaging = count_steps(10, 1, 1, 23, None), AveragingOptions(ema_snapshots_every_n_steps=1)
+
+    def notices(bytes_each, bytes_of_snapshot):
+        figures = output_figures(
+            tmp_path, SavingOptions(), SamplingOptions(), averaging, 0, counts, bytes_each, bytes_of_snapshot
+        )
+        return output_notices(figures)
+
+    (notice,) = notices(1000, 2**60)
+    assert notice.startswith("the network files take about ")
+    assert "--ema_snapshots_every_n_steps" in notice
+    assert notices(1000, 1000) == []

@@ -65,7 +65,11 @@ def test_the_whole_text(capsys, arguments, train_data_dir, tmp_path):
         "",
         "Length",
         "  8 batches / 2 processes = 4 / 2 accumulated = 2 steps per epoch; 4 steps in 2 epochs",
-        "  learning rate 0.01, cosine, after 1 step of warm-up",
+        "",
+        "Learning rate",
+        "  AdamW; cosine: 1 step of warm-up, then down to 0",
+        "                        step 1  step 2  step 3  step 4  highest  then lowest",
+        "  U-Net, text encoders       0    0.01  0.0075  0.0025     0.01       0.0025",
         "",
         f"Saved in {arguments['--output_dir']}: 3 files of about 382 KiB",
         "  tiny-step00000002.safetensors  step 2",
@@ -200,6 +204,71 @@ def test_json_holds_every_number(capsys, arguments, tmp_path):
     assert written["training"]["captions"]["tags"][0] == ["sks cat", 5]
     assert written["training"]["output"]["files"] == [{"name": "tiny.safetensors", "step": 4, "removed_at": None}]
     assert (written["warnings"], written["problems"], written["skipped"]) == ([], [], [])
+
+
+def test_rates_of_parts(capsys, arguments, tmp_path):
+    arguments |= {"--unet_lr": "1e-3", "--text_encoder_lr": "1e-4", "--lr_scheduler": "linear"}
+    assert plan(arguments, "--json", str(tmp_path / "plan.json")) == 0
+    shown = capsys.readouterr().out
+    assert "  U-Net           0.001  0.00075  0.0005  0.00025    0.001      0.00025\n" in shown
+    assert "  text encoders  0.0001  7.5e-05   5e-05  2.5e-05   0.0001      2.5e-05\n" in shown
+    figures = json.loads((tmp_path / "plan.json").read_text())["training"]["learning_rate"]
+    assert (figures["optimizer"], figures["schedule"]) == ("AdamW", "linear: evenly down to 0")
+    assert figures["steps"] == [1, 2, 3, 4]
+    assert [curve["parts"] for curve in figures["curves"]] == [["U-Net"], ["text encoders"]]
+    assert figures["curves"][0]["rates"] == pytest.approx([1e-3, 7.5e-4, 5e-4, 2.5e-4])
+    assert figures["curves"][1]["last"] == pytest.approx(2.5e-5)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        {"--lr_scheduler": "rex"},
+        {"--lr_scheduler_type": "StepLR", "--lr_scheduler_args": "step_size=2"},
+        {"--optimizer_type": "Adafactor"},
+    ],
+)
+def test_the_schedule_is_drawn(capsys, arguments, tmp_path, schedule):
+    file = tmp_path / "rates.png"
+    assert plan(arguments | schedule, "--draw_schedule", str(file)) == 0
+    assert f"Wrote {file}\n" in capsys.readouterr().out
+    assert Image.open(file).size == (960, 420)
+
+
+def test_a_drawing_that_cannot_be_written(capsys, arguments, tmp_path):
+    assert plan(arguments, "--draw_schedule", str(tmp_path / "gone" / "rates.png")) == 1
+    shown = capsys.readouterr()
+    assert "--draw_schedule" in shown.err and "cannot be written" in shown.err
+    assert shown.out.endswith("This run can start.\n")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        ({"--lr_scheduler_type": "NoSuchLR"}, "--lr_scheduler_type NoSuchLR: torch.optim.lr_scheduler has no such"),
+        ({"--lr_scheduler": "polynomial", "--learning_rate": "1e-8"}, "--lr_scheduler polynomial falls to"),
+        ({"--lr_scheduler": "piecewise_constant"}, "--lr_scheduler piecewise_constant needs --lr_scheduler_args"),
+    ],
+)
+def test_a_schedule_that_cannot_be(capsys, arguments, tmp_path, schedule, problem):
+    """Training says the same, before it loads anything."""
+    assert train(*as_words(arguments | schedule)) == 1
+    of_training = capsys.readouterr().err
+    assert f"Error: {problem}" in of_training
+    assert plan(arguments | schedule, "--draw_schedule", str(tmp_path / "rates.png")) == 1
+    shown = capsys.readouterr()
+    assert shown.err == of_training[of_training.index("Error: ") :]
+    assert "Learning rate" not in shown.out
+    assert "This run cannot start: 1 problem." in shown.out
+
+
+def test_rates_that_only_the_network_decides(capsys, arguments, tmp_path):
+    arguments |= {"--lr_scheduler_type": "OneCycleLR"}
+    words = ["--lr_scheduler_args", "max_lr=[1e-3,1e-4,1e-5]", "total_steps=4", "--draw_schedule"]
+    assert run_plan_command([*as_words(arguments), *words, str(tmp_path / "rates.png")]) == 1
+    shown = capsys.readouterr()
+    assert "  how the rates change depends on the groups of the network" in shown.out
+    assert shown.err.startswith("Error: --draw_schedule: how the rates change depends")
 
 
 def test_json_that_cannot_be_written(capsys, arguments, tmp_path):

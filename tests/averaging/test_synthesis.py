@@ -1,0 +1,192 @@
+"""Averages from snapshot files."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from library.averaging.moving_average import MovingAverages, power_function
+from library.averaging.snapshot_facts import TRACKED_WIDTHS, SnapshotFacts, snapshot_steps, without_facts
+from library.averaging.snapshots import find_snapshots
+from library.averaging.synthesis import synthesise
+from library.errors import UserError
+from networks.files.weights_file import write_network_file
+
+EVERY, STEPS = 5, 40
+METADATA = {"ss_network_module": "networks.lora", "ss_steps": "40", "modelspec.hash_sha256": "0x00"}
+
+
+def write_run(folder, run="a", dtype=None, every=EVERY, steps=STEPS, wanted=0.15):
+    """A trajectory with snapshots; returns the average of the wanted width that was kept beside them."""
+    folder.mkdir(exist_ok=True)
+    torch.manual_seed(0)
+    weights = torch.nn.Parameter(torch.randn(6, 4))
+    decays = {f"{width}": power_function(width) for width in (*TRACKED_WIDTHS, wanted)}
+    averages = MovingAverages([weights], decays)
+    for step in range(1, steps + 1):
+        with torch.no_grad():
+            weights += 0.1 * torch.randn(6, 4) + 0.02
+        averages.after_step()
+        for width in TRACKED_WIDTHS:
+            if step in snapshot_steps(every, steps):
+                facts = SnapshotFacts(run, width, step, step, every)
+                with averages.applied(f"{width}"):
+                    write_snapshot(folder, facts, weights.detach().clone(), dtype)
+    with averages.applied(f"{wanted}"):
+        return weights.detach().clone()
+
+
+def write_snapshot(folder, facts, values, dtype=None):
+    tensors = {"x.lora_up.weight": values, "x.alpha": torch.tensor(0.3), "x.constant": torch.full((3,), 1 / 3)}
+    write_network_file(name_of(folder, facts.step, facts.width), tensors, dtype, METADATA | facts.metadata())
+
+
+def name_of(folder, step, width):
+    return folder / f"step{step:08d}-sigma{width:g}.safetensors"
+
+
+def test_the_average_that_was_not_kept(tmp_path):
+    """To the error of the profile, which 8 snapshots reach, of weights that move by about 1."""
+    kept = write_run(tmp_path)
+    made = synthesise(find_snapshots(tmp_path), 0.15)
+    assert made.combination.error < 0.04
+    found = made.tensors["x.lora_up.weight"]
+    last = load_file(name_of(tmp_path, STEPS, 0.05))["x.lora_up.weight"]
+    assert (found - kept).abs().max() < 0.01
+    assert (last - kept).abs().max() > 0.2
+
+
+def test_an_average_up_to_an_earlier_step(tmp_path):
+    write_run(tmp_path / "long")
+    kept = write_run(tmp_path / "short", steps=25)
+    made = synthesise(find_snapshots(tmp_path / "long", step=25), 0.15)
+    assert (made.tensors["x.lora_up.weight"] - kept).abs().max() < 0.02
+    assert made.metadata["ss_ema_updates"] == "25"
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("width", TRACKED_WIDTHS)
+def test_a_tracked_width_is_the_last_snapshot(tmp_path, width, dtype):
+    write_run(tmp_path, dtype=dtype)
+    for step in (20, STEPS):
+        made = synthesise(find_snapshots(tmp_path, step), width).tensors
+        snapshot = load_file(name_of(tmp_path, step, width))
+        assert made.keys() == snapshot.keys()
+        assert all(torch.equal(made[name], tensor) for name, tensor in snapshot.items())
+
+
+def test_what_does_not_change_is_taken_over(tmp_path):
+    write_run(tmp_path, dtype=torch.float16)
+    made = synthesise(find_snapshots(tmp_path), 0.2).tensors
+    assert torch.equal(made["x.alpha"], torch.tensor(0.3))
+    assert torch.equal(made["x.constant"], torch.full((3,), 1 / 3, dtype=torch.float16))
+    assert made["x.lora_up.weight"].dtype == torch.float16
+
+
+def test_sums_are_rounded_once(tmp_path):
+    """Of half-precision snapshots, to what their own rounding leaves open: 2^-11 of each, times the magnification."""
+    kept = write_run(tmp_path, wanted=0.07)
+    exact = synthesise(find_snapshots(tmp_path), 0.07)
+    write_run(tmp_path / "half", dtype=torch.float16, wanted=0.07)
+    made = synthesise(find_snapshots(tmp_path / "half"), 0.07).tensors["x.lora_up.weight"].float()
+    room = 2**-11 * kept.abs().max() * (exact.combination.magnification + 1)
+    assert (made - exact.tensors["x.lora_up.weight"]).abs().max() < room
+
+
+def test_metadata(tmp_path):
+    write_run(tmp_path)
+    made = synthesise(find_snapshots(tmp_path), 0.15)
+    assert made.metadata == {
+        "ss_network_module": "networks.lora",
+        "ss_steps": "40",
+        "ss_ema_sigma_rel": "0.15",
+        "ss_ema_updates": "40",
+        "ss_ema_synthesized_from": f"16 snapshots; error of the profile {made.combination.error:.2g}",
+        **{name: text for name, text in made.metadata.items() if name.startswith("sshs_")},
+    }
+
+
+def test_facts_are_read_back():
+    facts = SnapshotFacts("run", 0.05, 7, 8, 3)
+    assert SnapshotFacts.of_metadata(facts.metadata() | METADATA) == facts
+    assert without_facts(facts.metadata() | METADATA) == METADATA
+    assert SnapshotFacts.of_metadata(METADATA) is None
+    assert SnapshotFacts.of_metadata(facts.metadata() | {"ss_ema_step": "x"}) is None
+
+
+@pytest.mark.parametrize(
+    ("every", "last", "steps"), [(5, 12, [5, 10, 12]), (5, 10, [5, 10]), (5, 3, [3]), (1, 2, [1, 2])]
+)
+def test_steps_of_snapshots(every, last, steps):
+    assert snapshot_steps(every, last) == steps
+
+
+def test_mixed_runs(tmp_path):
+    write_run(tmp_path, run="a", steps=20)
+    write_snapshot(tmp_path, SnapshotFacts("b", 0.05, 10, 10, EVERY), torch.zeros(6, 4))
+    with pytest.raises(UserError, match=r"holds snapshots of 2 runs, such as step00000020-sigma0.1.safetensors, step0"):
+        find_snapshots(tmp_path)
+
+
+def test_missing_snapshots(tmp_path):
+    write_run(tmp_path)
+    name_of(tmp_path, 15, 0.05).unlink()
+    name_of(tmp_path, 20, 0.1).unlink()
+    with pytest.raises(
+        UserError, match=r"lacks 2 snapshots: sigma_rel 0\.05 of step 15, sigma_rel 0\.1 of step 20; with"
+    ):
+        find_snapshots(tmp_path)
+    assert len(find_snapshots(tmp_path, may_lack_some=True)) == 14
+    assert len(find_snapshots(tmp_path, step=10)) == 4
+    with pytest.raises(
+        UserError, match=r"--step 12: there is no snapshot of it; there are those of step 5, 10, 15, \.\.\., 40"
+    ):
+        find_snapshots(tmp_path, step=12)
+
+
+def test_no_snapshots(tmp_path):
+    with pytest.raises(UserError, match="holds no snapshots; training writes them with --ema_snapshots_every_n_steps"):
+        find_snapshots(tmp_path)
+
+
+def test_a_truncated_snapshot(tmp_path):
+    write_run(tmp_path)
+    file = name_of(tmp_path, 10, 0.05)
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"step00000010-sigma0\.05\.safetensors' cannot be read"):
+        find_snapshots(tmp_path)
+
+
+def test_a_snapshot_with_a_changed_byte(tmp_path):
+    write_run(tmp_path)
+    file = name_of(tmp_path, 10, 0.05)
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"step00000010-sigma0\.05\.safetensors' is damaged"):
+        find_snapshots(tmp_path)
+    assert len(find_snapshots(tmp_path, step=5)) == 2
+
+
+def test_another_file_in_the_folder(tmp_path):
+    write_run(tmp_path)
+    write_network_file(tmp_path / "dog.safetensors", {"x.alpha": torch.ones(())}, None, METADATA)
+    with pytest.raises(UserError, match=r"dog\.safetensors' is no snapshot of averaged weights; move it out"):
+        find_snapshots(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("tensors", "message"),
+    [
+        ({"y": torch.zeros(1)}, "hold tensors of different names"),
+        ({"x": torch.zeros(2)}, "differ in the shape or precision of x"),
+        ({"x": torch.zeros(1, dtype=torch.float16)}, "differ in the shape or precision of x"),
+        ({"x": torch.ones(1, dtype=torch.int64)}, "x holds whole numbers that change"),
+    ],
+)
+def test_snapshots_of_different_networks(tmp_path, tensors, message):
+    first = {"x": torch.zeros(1, dtype=torch.int64)} if "whole" in message else {"x": torch.zeros(1)}
+    for width, content in zip(TRACKED_WIDTHS, (first, tensors), strict=True):
+        facts = SnapshotFacts("a", width, 5, 5, 5)
+        write_network_file(name_of(tmp_path, 5, width), content, None, facts.metadata())
+    with pytest.raises(UserError, match=message):
+        synthesise(find_snapshots(tmp_path), 0.07)
