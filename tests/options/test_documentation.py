@@ -52,8 +52,8 @@ def test_one_section_per_group_and_one_row_per_option():
         ("network_args", "text, one or more", "none", "", None),
         (
             "text_encoder_lr", "number, one or more", "none", "",
-            "Learning rate of the text encoder's part, for SDXL one for both or one for each; default `--learning_rate`; "
-            "0 = leave that part out.",
+            "Learning rate of the text encoder's part, for SDXL one for both or one for each; default "
+            "`--learning_rate`; 0 = leave that part out.",
         ),
         ("mixed_precision", "`no`, `fp16`, `bf16`", "`no`", "", None),
         ("sample_sampler", "`ddim`, `euler`, `euler_a`, `k_euler`, `k_euler_a`", "`ddim`", "", None),
