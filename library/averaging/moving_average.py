@@ -17,7 +17,7 @@ DecayOfUpdate = Callable[[int], float]
 def exponential(decay: float) -> DecayOfUpdate:
     """The decay of an exponential moving average; smaller in the first updates, so that what the weights were before
     training is forgotten in a short run, too: min(decay, (1 + n) / (10 + n)), as in TensorFlow's
-    ExponentialMovingAverage with num_updates, and in the EMAModel of diffusers."""
+    ExponentialMovingAverage with num_updates."""
     return lambda update: min(decay, (1 + update) / (10 + update))
 
 

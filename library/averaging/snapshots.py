@@ -32,7 +32,8 @@ def find_snapshots(folder: Path, step: int | None = None, may_lack_some: bool = 
     Raises:
         UserError: there are none, they are of several runs, or some are damaged or missing.
     """
-    found = [_read(file) for file in sorted(folder.glob("*.safetensors"))]
+    # names that begin with a dot are those of files that were not finished
+    found = [_read(file) for file in sorted(folder.glob("[!.]*.safetensors"))]
     if not found:
         raise UserError(f"'{folder}' holds no snapshots; training writes them with --ema_snapshots_every_n_steps")
     _require_one_run(folder, found)

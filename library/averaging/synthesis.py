@@ -34,8 +34,9 @@ def synthesise(snapshots: Sequence[Snapshot], width: float) -> Synthesis:
         width: sigma_rel.
 
     Raises:
-        UserError: the width is impossible, or the snapshots are not of one network.
+        UserError: the width is impossible, the snapshots are not of one network, or all steps were skipped.
     """
+    snapshots = _different(snapshots)
     last = snapshots[-1]
     wanted = Profile(width, float(last.facts.updates))
     combination = nearest_combination([snapshot.facts.profile for snapshot in snapshots], wanted)
@@ -47,6 +48,20 @@ def synthesise(snapshots: Sequence[Snapshot], width: float) -> Synthesis:
         "ss_ema_synthesized_from": f"{len(snapshots)} snapshots; error of the profile {combination.error:.2g}",
     }
     return Synthesis(combine_tensors(snapshots, combination.coefficients), metadata, combination)
+
+
+def _different(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
+    """Those that hold an average, each once. Where fp16 skips every step up to a snapshot, it holds none; where it skips
+    all between two, these are the same.
+
+    Raises:
+        UserError: there are none.
+    """
+    different = {snapshot.facts.profile: snapshot for snapshot in snapshots if snapshot.facts.updates}
+    if not different:
+        step = snapshots[-1].facts.step
+        raise UserError(f"the snapshots up to step {step} hold no averages: all steps before were skipped")
+    return list(different.values())
 
 
 def combine_tensors(snapshots: Sequence[Snapshot], coefficients: Sequence[float]) -> dict[str, torch.Tensor]:

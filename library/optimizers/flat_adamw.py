@@ -1,7 +1,7 @@
 """AdamW for networks of many small tensors."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -61,8 +61,9 @@ class FlatAdamW(torch.optim.AdamW):
         self._take_back()
         for group, buffers in zip(self.param_groups, self._buffers, strict=True):
             for flat in buffers:
-                for run in flat.gather():
-                    self._update(group, flat, run)
+                runs = flat.gather()
+                self._update(group, flat, runs)
+                flat.count_step(runs)
                 flat.forget_gradients()
         return loss
 
@@ -74,7 +75,7 @@ class FlatAdamW(torch.optim.AdamW):
             The norm before, float32, a scalar still on the device.
         """
         self._take_back()
-        gathered = [flat.gradients[run.elements] for flat in self._all_buffers() for run in flat.gather()]
+        gathered = [flat.gradients for flat in self._all_buffers() if flat.gather()]
         if not gathered:
             return torch.zeros(())
         device = gathered[0].device
@@ -84,17 +85,16 @@ class FlatAdamW(torch.optim.AdamW):
             part.mul_(factor.to(part.device))
         return norm
 
-    def _update(self, group: Mapping[str, Any], flat: FlatBuffers, run: Run) -> None:
+    def _update(self, group: Mapping[str, Any], flat: FlatBuffers, runs: Sequence[Run]) -> None:
         if flat.weights.dtype == torch.float32:
-            _adamw(group, flat, run.elements, run.steps, flat.weights[run.elements], flat.gradients[run.elements])
-        else:
-            for part in _chunks(run.elements):
-                values = flat.weights[part].float()
-                _adamw(group, flat, part, run.steps, values, flat.gradients[part].float())
-                if self.rounding is not None and flat.weights.dtype == torch.bfloat16:
-                    values = self.rounding(values)
-                flat.weights[part] = values
-        flat.count_step(run)
+            _adamw(group, flat, slice(0, flat.weights.numel()), runs, flat.weights, flat.gradients)
+            return
+        for part in _chunks(flat.weights.numel()):
+            values = flat.weights[part].float()
+            _adamw(group, flat, part, runs, values, flat.gradients[part].float())
+            if self.rounding is not None and flat.weights.dtype == torch.bfloat16:
+                values = self.rounding(values)  # leaves what did not move: it is exact in bfloat16
+            flat.weights[part] = values
 
     def _all_buffers(self) -> Iterator[FlatBuffers]:
         for buffers in self._buffers:
@@ -164,26 +164,37 @@ def _norm(values: Tensor) -> Tensor:
     return norm
 
 
-def _chunks(elements: slice) -> Iterator[slice]:
-    for start in range(elements.start, elements.stop, _CHUNK):
-        yield slice(start, min(start + _CHUNK, elements.stop))
+def _chunks(size: int) -> Iterator[slice]:
+    for start in range(0, size, _CHUNK):
+        yield slice(start, min(start + _CHUNK, size))
 
 
 def _adamw(
-    group: Mapping[str, Any], flat: FlatBuffers, part: slice, steps: int, values: Tensor, gradients: Tensor
+    group: Mapping[str, Any], flat: FlatBuffers, part: slice, runs: Sequence[Run], values: Tensor, gradients: Tensor
 ) -> None:
-    """One step of the float32 `values`, in place.
+    """One step of the float32 `values`, in place, as far as they are in one of the runs.
 
     Args:
-        part: where the values lie in the buffers.
-        steps: taken before.
+        part: where values and gradients lie in the buffers.
     """
+    overlaps = [(slice(max(run.elements.start, part.start), min(run.elements.stop, part.stop)), run) for run in runs]
+    within = [(elements, run.steps) for elements, run in overlaps if elements.start < elements.stop]
+    inside = [slice(elements.start - part.start, elements.stop - part.start) for elements, _ in within]
     is_fused = values.device.type in _FUSED_DEVICES
-    # filled on the device: a tensor made of a number would be copied there, and be waited for
-    step = torch.full((), float(steps), device=values.device if is_fused else "cpu")
-    beta1, beta2 = group["betas"]
     adamw(
-        [values], [gradients], [flat.exp_avg[part]], [flat.exp_avg_sq[part]], [], [step],
+        [values[elements] for elements in inside],
+        [gradients[elements] for elements in inside],
+        [flat.exp_avg[elements] for elements, _ in within],
+        [flat.exp_avg_sq[elements] for elements, _ in within],
+        [],
+        _on_device([steps for _, steps in within], values.device if is_fused else torch.device("cpu")),
         foreach=False, fused=is_fused, amsgrad=False, maximize=False,
-        lr=group["lr"], beta1=beta1, beta2=beta2, weight_decay=group["weight_decay"], eps=group["eps"],
+        lr=group["lr"], beta1=group["betas"][0], beta2=group["betas"][1],
+        weight_decay=group["weight_decay"], eps=group["eps"],
     )  # fmt: skip
+
+
+def _on_device(steps: Sequence[int], device: torch.device) -> list[Tensor]:
+    """Steps that were taken, as torch wants them. The copy is from pinned memory: nothing waits for it."""
+    counts = torch.tensor(steps, dtype=torch.float32, pin_memory=device.type != "cpu")
+    return list(counts.to(device, non_blocking=True).unbind())

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from library.class_paths import find_class
 from library.errors import UserError
-from library.optimizers.class_paths import find_class
 from library.optimizers.evaluation_weights import averages_weights
 from library.optimizers.exact_state import keep_state_exact
 from library.optimizers.flat_adamw import FlatAdamW

@@ -9,8 +9,8 @@ import torch
 from torch.optim import lr_scheduler
 from torch.optim.lr_scheduler import LRScheduler
 
+from library.class_paths import find_class
 from library.errors import UserError
-from library.optimizers.class_paths import find_class
 from library.options.groups import ScheduleOptions
 from library.options.key_value_arguments import argument_problems, parse_arguments
 from library.options.suggestions import suggest

@@ -1,18 +1,17 @@
 """Finds, makes and scans what --dataset_class names."""
 
-import importlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from library.class_paths import describe_error, find_class
 from library.dataset.findings import Findings
 from library.dataset.records import Dataset
-from library.dataset.scanning.custom_dataset import REQUIRED_METHODS, CustomDataset, CustomPictures, describe
+from library.dataset.scanning.custom_dataset import REQUIRED_METHODS, CustomDataset, CustomPictures
 from library.dataset.scanning.custom_scan import scan_custom_dataset
 from library.errors import UserError
 from library.options.dataset_settings import DatasetSettings
 from library.options.schema import Settings
-from library.working_directory import search_working_directory
 
 _ADVICE = "; see docs/own_dataset_class.md"
 
@@ -39,7 +38,7 @@ def make_dataset(path: str, offers: Mapping[str, Any]) -> CustomDataset:
         UserError: there is no such class, it lacks methods, or it cannot be made.
     """
     option = f"--dataset_class {path}"
-    found = _find_class(path, option)
+    found = find_class(path, "--dataset_class")
     missing = [name for name in REQUIRED_METHODS if not callable(getattr(found, name, None))]
     if missing:
         raise UserError(f"{option}: it lacks {', '.join(missing)}{_ADVICE}")
@@ -47,29 +46,7 @@ def make_dataset(path: str, offers: Mapping[str, Any]) -> CustomDataset:
     try:
         return found(**arguments)
     except Exception as error:
-        raise UserError(f"{option}: making it raised {describe(error)}") from error
-
-
-def _find_class(path: str, option: str) -> Any:
-    module_path, _, name = path.rpartition(".")
-    if not module_path:
-        raise UserError(f"{option}: write MODULE.CLASS, such as my_dataset.MyDataset for my_dataset.py{_ADVICE}")
-    search_working_directory()
-    try:
-        module = importlib.import_module(module_path)
-    except ModuleNotFoundError as error:
-        if error.name and f"{module_path}.".startswith(f"{error.name}."):
-            raise UserError(
-                f"{option}: there is no module {error.name}, neither among the installed packages nor in the "
-                "folder in which the command was given"
-            ) from None
-        raise UserError(f"{option}: it needs the package {error.name}: pip install {error.name}") from None
-    except Exception as error:
-        raise UserError(f"{option}: importing {module_path} raised {describe(error)}") from error
-    found = getattr(module, name, None)
-    if not isinstance(found, type):
-        raise UserError(f"{option}: {module_path} has no class {name}")
-    return found
+        raise UserError(f"{option}: making it raised {describe_error(error)}") from error
 
 
 def _arguments(found: type, option: str, offers: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from lion_pytorch import Lion
 from torch import nn
 from transformers.optimization import Adafactor
 
-from library.optimizers.class_paths import find_class
+from library.class_paths import find_class
 from library.optimizers.fused_backward import step_in_backward
 from library.optimizers.known_optimizers import OPTIMIZERS as KNOWN
 from library.optimizers.stochastic_rounding import round_stochastically

@@ -126,7 +126,7 @@ def test_a_cache_on_disk_knows_images_by_their_pixels(arguments, working_directo
 @pytest.mark.parametrize(
     ("dataset_class", "message"),
     [
-        ("Mine", "--dataset_class Mine: write MODULE.CLASS, such as my_dataset.MyDataset"),
+        ("Mine", "--dataset_class Mine: write MODULE.CLASS, such as my_module.MyClass"),
         ("own_absent.Mine", "--dataset_class own_absent.Mine: there is no module own_absent"),
         ("own_dataset.Other", "--dataset_class own_dataset.Other: own_dataset has no class Other"),
         ("own_dataset.SIZES", "--dataset_class own_dataset.SIZES: own_dataset has no class SIZES"),

@@ -2,8 +2,6 @@
 
 import hashlib
 import operator
-import sysconfig
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +11,7 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
+from library.class_paths import describe_error
 from library.dataset.buckets.aspect_buckets import Size, in_words
 from library.dataset.images.image_decoding import colours_and_alpha, decode, on_white
 from library.dataset.images.image_files import UnreadableImageError
@@ -39,13 +38,6 @@ class CustomDataset(Protocol):
 
 
 REQUIRED_METHODS = ("__len__", "picture", "caption")
-
-_OF_OTHERS = (
-    "<",  # frozen modules
-    str(Path(__file__).parents[2]),
-    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
-)
-"""How the names of files begin that are not the user's code."""
 
 
 class WrongAnswerError(Exception):
@@ -205,15 +197,7 @@ def _ask(question: Callable[[], Any], call: str) -> Any:
     try:
         return question()
     except Exception as error:
-        raise WrongAnswerError(f"{call} raised {describe(error)}") from error
-
-
-def describe(error: Exception) -> str:
-    """An error of the user's code in one line, with the place in that code, whatever library it called there."""
-    text = " ".join(str(error).split())
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [f" ({one.filename}, line {one.lineno})" for one in frames if not one.filename.startswith(_OF_OTHERS)]
-    return f"{type(error).__name__}{text and ': '}{text}{places[-1] if places else ''}"
+        raise WrongAnswerError(f"{call} raised {describe_error(error)}") from error
 
 
 def _has(source: CustomDataset, method: str) -> bool:

@@ -1,10 +1,20 @@
-"""Finds classes by their dotted paths, also in the folder in which the command was given."""
+"""Classes of users: found by dotted paths, also in the folder in which the command was given; and their errors."""
 
 import importlib
+import sysconfig
+import traceback
+from pathlib import Path
 from typing import Any
 
 from library.errors import UserError
 from library.working_directory import search_working_directory
+
+_OF_OTHERS = (
+    "<",  # frozen modules
+    str(Path(__file__).parent),
+    *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")),
+)
+"""How the names of files begin that are not the user's code."""
 
 
 def find_class(path: str, option: str) -> Any:
@@ -19,7 +29,7 @@ def find_class(path: str, option: str) -> Any:
     """
     module_path, _, name = path.rpartition(".")
     if not module_path:
-        raise UserError(f"{option} {path}: write MODULE.CLASS, the path by which Python imports it")
+        raise UserError(f"{option} {path}: write MODULE.CLASS, such as my_module.MyClass for my_module.py")
     search_working_directory()
     try:
         module = importlib.import_module(module_path)
@@ -31,8 +41,16 @@ def find_class(path: str, option: str) -> Any:
             ) from None
         raise UserError(f"{option} {path}: it needs the package {error.name}: pip install {error.name}") from None
     except Exception as error:
-        raise UserError(f"{option} {path}: importing {module_path} failed: {error or type(error).__name__}") from error
+        raise UserError(f"{option} {path}: importing {module_path} raised {describe_error(error)}") from error
     found = getattr(module, name, None)
     if not isinstance(found, type):
         raise UserError(f"{option} {path}: {module_path} has no class {name}")
     return found
+
+
+def describe_error(error: Exception) -> str:
+    """An error of the user's code in one line, with the place in that code, whatever library it called there."""
+    text = " ".join(str(error).split())
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [f" ({one.filename}, line {one.lineno})" for one in frames if not one.filename.startswith(_OF_OTHERS)]
+    return f"{type(error).__name__}{text and ': '}{text}{places[-1] if places else ''}"
