@@ -51,8 +51,8 @@ def synthesise(snapshots: Sequence[Snapshot], width: float) -> Synthesis:
 
 
 def _different(snapshots: Sequence[Snapshot]) -> list[Snapshot]:
-    """Those that hold an average, each once. Where fp16 skips every step up to a snapshot, it holds none; where it skips
-    all between two, these are the same.
+    """Those that hold an average, each once. A snapshot before which fp16 skipped all steps holds none; two between
+    which it skipped all are the same.
 
     Raises:
         UserError: there are none.

@@ -7,7 +7,7 @@ import torch
 from library.diffusion.noise_schedule import NUM_TIMESTEPS, NoiseSchedule
 
 SMALLEST_THRESHOLD = 1e-12
-"""Smaller ones mean the same, but their squares would be 0 in float32, and gradients at 0 not numbers."""
+"""Smaller ones mean the same, but errors divided by them would have squares that are infinite in float32."""
 
 
 def squared_error(difference: torch.Tensor) -> torch.Tensor:
@@ -23,20 +23,18 @@ def absolute_error(difference: torch.Tensor) -> torch.Tensor:
 def huber_loss(difference: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
     """2c (sqrt(d^2 + c^2) - c): d^2 for d much smaller than the threshold c, 2c |d| for d much larger.
 
+    Formed as 2 d^2 / (sqrt((d / c)^2 + 1) + 1), which is the same without the difference of two numbers that are almost
+    equal, and without the square of a large threshold, which would be infinite.
+
     Source: Charbonnier et al. 1997, "Deterministic edge-preserving regularization in computed imaging", as pseudo-Huber
     loss; for diffusion models: Khrapov et al. 2024, arXiv 2403.16728.
     """
-    return threshold * smooth_l1_loss(difference, threshold)
+    return 2 * difference.square() / (((difference / threshold).square() + 1).sqrt() + 1)
 
 
 def smooth_l1_loss(difference: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
-    """2 (sqrt(d^2 + c^2) - c): d^2 / c for d much smaller than the threshold c, 2 |d| for d much larger.
-
-    Formed as 2 d^2 / (sqrt(d^2 + c^2) + c), which is the same without the difference of two numbers that are almost
-    equal.
-    """
-    squares = difference.square()
-    return 2 * squares / ((squares + threshold.square()).sqrt() + threshold)
+    """2 (sqrt(d^2 + c^2) - c): d^2 / c for d much smaller than the threshold c, 2 |d| for d much larger."""
+    return huber_loss(difference, threshold) / threshold
 
 
 PLAIN_LOSSES: Mapping[str, Callable[[torch.Tensor], torch.Tensor]] = {"l2": squared_error, "l1": absolute_error}

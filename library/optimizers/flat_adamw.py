@@ -61,9 +61,9 @@ class FlatAdamW(torch.optim.AdamW):
         self._take_back()
         for group, buffers in zip(self.param_groups, self._buffers, strict=True):
             for flat in buffers:
-                runs = flat.gather()
-                self._update(group, flat, runs)
-                flat.count_step(runs)
+                if runs := flat.gather():
+                    self._update(group, flat, runs)
+                    flat.count_step(runs)
                 flat.forget_gradients()
         return loss
 

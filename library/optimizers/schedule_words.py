@@ -49,5 +49,5 @@ def _after_warmup(options: ScheduleOptions, warmup: int, max_train_steps: int) -
             rules = rules_of(options)
             return ", ".join([*(f"{share:g} until step {step}" for step, share in rules.steps), f"then {rules.last:g}"])
         case "adafactor":
-            return "a function of the step; weights also move in proportion to their size"
+            return "a function of the step, unless scale_parameter=False times the size of the weights"
     return ""

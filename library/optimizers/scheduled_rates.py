@@ -46,13 +46,24 @@ def scheduled_rates(
 def _rates_of_class(
     schedule: ScheduleOptions, learning_rate: float, groups: Sequence[float], max_train_steps: int
 ) -> list[list[float]] | None:
-    from library.optimizers.schedule_classes import choose_class, rehearse_class  # with torch, which nothing else needs
+    from library.optimizers.schedule_classes import rehearse_class  # with torch, which nothing else needs
 
-    choose_class(schedule, max_train_steps)
     try:
         return rehearse_class(schedule, learning_rate, groups, max_train_steps)
     except UserError:
         values = parse_arguments(schedule.lr_scheduler_args or ()).values()
-        if any(isinstance(value, (list, tuple)) for value in values):
-            return None  # as a list with a rate for each group; what is wrong is found when the groups are there
+        lengths = {len(value) for value in values if isinstance(value, (list, tuple)) and value}
+        if any(_takes_groups(schedule, learning_rate, length, max_train_steps) for length in lengths):
+            return None
         raise
+
+
+def _takes_groups(schedule: ScheduleOptions, learning_rate: float, groups: int, max_train_steps: int) -> bool:
+    """Whether the run can go through the schedule with so many groups, for each of which a list may have a rate."""
+    from library.optimizers.schedule_classes import rehearse_class
+
+    try:
+        rehearse_class(schedule, learning_rate, [learning_rate] * groups, max_train_steps)
+    except UserError:
+        return False
+    return True

@@ -4,6 +4,7 @@ A rule is a function that yields what it finds. `given` holds the names of the o
 down anywhere: defaults never contradict anything.
 """
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -171,9 +172,12 @@ def _saving(settings: Settings, given: Given) -> Iterator[Finding]:
         yield Problem(f"--output_name '{saving.output_name}': {_PORTABLE} (the folder is --output_dir)")
 
 
+_MOST_BYTES = 200
+"""Of a name in UTF-8: file systems take 255, and numbers, endings and the like are added to it."""
 _PORTABLE = (
     'must be a file name that every system takes: not empty, without / \\ : * ? " < > |, '
-    "no blank or dot at the end, no device name such as CON"
+    "no blank or dot at the end, no device name such as CON, "
+    f"at most {_MOST_BYTES} bytes in UTF-8"
 )
 _DEVICE_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
@@ -182,7 +186,7 @@ def _is_portable_name(name: str) -> bool:
     """Whether Windows, too, can have such a file: networks are passed around."""
     forbidden = set('/\\:*?"<>|')
     return (
-        bool(name)
+        0 < len(os.fsencode(name)) <= _MOST_BYTES
         and not any(letter in forbidden or ord(letter) < 32 for letter in name)
         and not name.endswith((" ", "."))
         and not _DEVICE_NAMES.fullmatch(name)

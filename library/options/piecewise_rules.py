@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 from library.errors import UserError
 from library.options.groups import ScheduleOptions
@@ -42,7 +43,9 @@ def _read(text: str) -> PiecewiseRules:
     *parts, last = text.split(",")
     rules = PiecewiseRules(tuple(map(_read_rule, parts)), _read_share(last))
     steps = [step for step, _ in rules.steps]
-    for earlier, later in zip([0, *steps], steps, strict=False):
+    if 0 in steps:
+        raise ValueError("no share can end at step 0")
+    for earlier, later in pairwise(steps):
         if later <= earlier:
             raise ValueError(f"step {later} stands after step {earlier}, but steps must rise")
     return rules

@@ -83,7 +83,8 @@ def check_datasets(
 
 
 def _changes_nothing(datasets: Sequence[Dataset]) -> bool:
-    return all(dataset.rules_of(record).preserves_output for dataset in datasets for record in dataset.records)
+    preserved = [dataset.rules_of(record).preserves_output for dataset in datasets for record in dataset.records]
+    return bool(preserved) and all(preserved)
 
 
 def _settle(datasets: Sequence[Dataset], resolved: ResolvedOptions, findings: Findings) -> list[Dataset]:

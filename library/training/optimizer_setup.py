@@ -5,6 +5,8 @@ from functools import partial
 
 import torch
 from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from library.models.adapter import ModelAdapter
 from library.models.family import VELOCITY
@@ -65,7 +67,9 @@ def build_optimizer_step(
     averages: WeightAverages,
 ) -> OptimizerStep:
     settings, accelerator = run.settings, run.accelerator
-    optimizer = _build_optimizer(run, trainable, choice)
+    optimizer, rates = prepare_optimizer(
+        _build_optimizer(run, trainable, choice), schedule, run.counts.max_train_steps, accelerator
+    )
     return OptimizerStep(
         accelerator=accelerator,
         model=model,
@@ -81,14 +85,23 @@ def build_optimizer_step(
                 adapts_text_encoders=not settings.network.network_train_unet_only,
             ),
         ),
-        optimizer=accelerator.prepare_optimizer(optimizer),
-        schedule=build_schedule(schedule, optimizer, run.counts.max_train_steps),
+        optimizer=optimizer,
+        schedule=rates,
         max_grad_norm=settings.optimizer.max_grad_norm,
         max_weight_norm=settings.network.scale_weight_norms,
         seed=run.seed,
         before_batch=trainable.before_batch,
         after_update=averages.after_step,
     )
+
+
+def prepare_optimizer(
+    optimizer: torch.optim.Optimizer, schedule: ScheduleOptions, max_train_steps: int, accelerator: Accelerator
+) -> tuple[AcceleratedOptimizer, LRScheduler]:
+    """The optimizer as fp16 needs it, and its learning rates."""
+    # first the schedule: both wrap the optimizer's step, and accelerate puts back after each what it found
+    rates = build_schedule(schedule, optimizer, max_train_steps)
+    return accelerator.prepare_optimizer(optimizer), rates
 
 
 def _build_optimizer(run: Run, trainable: TrainableNetwork, choice: OptimizerChoice) -> torch.optim.Optimizer:

@@ -84,7 +84,7 @@ class NetworkSaver:
             self._save(path, version, step, finished_epochs)
         except OSError as error:
             rescued = self._rescue(path.name, version, step, finished_epochs)
-            where = f"it is in '{rescued}' instead; move it from there" if rescued else "what was trained is lost"
+            where = f"it is in '{rescued}' instead; move it from there" if rescued else "these weights are lost"
             raise UserError(f"'{path}' cannot be saved: {error.strerror or error}; {where}") from None
         return path
 

@@ -15,20 +15,25 @@ EVERY, STEPS = 5, 40
 METADATA = {"ss_network_module": "networks.lora", "ss_steps": "40", "modelspec.hash_sha256": "0x00"}
 
 
-def write_run(folder, run="a", dtype=None, every=EVERY, steps=STEPS, wanted=0.15):
-    """A trajectory with snapshots; returns the average of the wanted width that was kept beside them."""
+def write_run(folder, run="a", dtype=None, every=EVERY, steps=STEPS, wanted=0.15, skipped=()):
+    """A trajectory with snapshots; returns the average of the wanted width that was kept beside them.
+
+    Args:
+        skipped: steps that move nothing, as with fp16.
+    """
     folder.mkdir(exist_ok=True)
     torch.manual_seed(0)
     weights = torch.nn.Parameter(torch.randn(6, 4))
     decays = {f"{width}": power_function(width) for width in (*TRACKED_WIDTHS, wanted)}
     averages = MovingAverages([weights], decays)
     for step in range(1, steps + 1):
-        with torch.no_grad():
-            weights += 0.1 * torch.randn(6, 4) + 0.02
-        averages.after_step()
+        if step not in skipped:
+            with torch.no_grad():
+                weights += 0.1 * torch.randn(6, 4) + 0.02
+            averages.after_step()
         for width in TRACKED_WIDTHS:
             if step in snapshot_steps(every, steps):
-                facts = SnapshotFacts(run, width, step, step, every)
+                facts = SnapshotFacts(run, width, averages.updates(f"{width}"), step, every)
                 with averages.applied(f"{width}"):
                     write_snapshot(folder, facts, weights.detach().clone(), dtype)
     with averages.applied(f"{wanted}"):
@@ -61,6 +66,25 @@ def test_an_average_up_to_an_earlier_step(tmp_path):
     made = synthesise(find_snapshots(tmp_path / "long", step=25), 0.15)
     assert (made.tensors["x.lora_up.weight"] - kept).abs().max() < 0.02
     assert made.metadata["ss_ema_updates"] == "25"
+
+
+@pytest.mark.parametrize("width", [0.1, 0.15])
+def test_skipped_steps_change_nothing(tmp_path, width):
+    """Some before the first snapshot, some between two, and some before the last."""
+    write_run(tmp_path / "some", steps=47, skipped={*range(1, 6), *range(21, 26), *range(39, 48)})
+    write_run(tmp_path / "same", steps=28)
+    snapshots = find_snapshots(tmp_path / "some")
+    assert sorted({snapshot.facts.updates for snapshot in snapshots}) == [0, 5, 10, 15, 20, 25, 28]
+    made = synthesise(snapshots, width)
+    same = synthesise(find_snapshots(tmp_path / "same"), width)
+    assert sum(made.combination.coefficients) == pytest.approx(1, abs=1e-12)
+    assert torch.equal(made.tensors["x.lora_up.weight"], same.tensors["x.lora_up.weight"])
+
+
+def test_nothing_but_skipped_steps(tmp_path):
+    write_run(tmp_path, steps=5, skipped=range(1, 6))
+    with pytest.raises(UserError, match="the snapshots up to step 5 hold no averages: all steps before were skipped"):
+        synthesise(find_snapshots(tmp_path), 0.1)
 
 
 @pytest.mark.parametrize("dtype", [None, torch.float16, torch.bfloat16])
@@ -165,6 +189,13 @@ def test_a_snapshot_with_a_changed_byte(tmp_path):
     with pytest.raises(UserError, match=r"step00000010-sigma0\.05\.safetensors' is damaged"):
         find_snapshots(tmp_path)
     assert len(find_snapshots(tmp_path, step=5)) == 2
+
+
+def test_a_file_that_was_not_finished(tmp_path):
+    """Left behind where training was killed while it wrote."""
+    write_run(tmp_path)
+    (tmp_path / ".step00000045-sigma0.05.safetensors.x.partial.safetensors").write_bytes(b"half")
+    assert len(find_snapshots(tmp_path)) == 2 * STEPS // EVERY
 
 
 def test_another_file_in_the_folder(tmp_path):

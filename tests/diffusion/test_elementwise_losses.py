@@ -77,6 +77,20 @@ def test_a_threshold_next_to_nothing_still_has_gradients(kind):
     assert prediction.grad[0, 0, 0, 0] == 0
 
 
+@pytest.mark.parametrize("kind", HUBER_LOSSES)
+@pytest.mark.parametrize("threshold", [1e-12, 1e-6, 1e6, 1e30])
+def test_a_threshold_of_any_size(kind, threshold):
+    difference = torch.tensor([1e-7, 1e-3, 1.0, 1e3, -1e3]).view(1, 1, 1, 5).requires_grad_()
+    losses = elementwise_loss(kind, difference, torch.zeros(1, 1, 1, 5), torch.tensor([threshold]))
+    losses.sum().backward()
+    d, c = difference.detach().double(), torch.tensor(threshold).double()
+    root = (d**2 + c**2).sqrt()
+    values, slopes = 2 * d**2 / (root + c), 2 * d / root
+    factor = c if kind == "huber" else 1.0
+    torch.testing.assert_close(losses.double(), factor * values, rtol=1e-5, atol=1e-44)
+    torch.testing.assert_close(difference.grad.double(), factor * slopes, rtol=1e-5, atol=1e-44)
+
+
 @pytest.mark.parametrize("schedule", [PLAIN, ZERO_TERMINAL], ids=["plain", "zero terminal SNR"])
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_thresholds(schedule, scale):

@@ -7,6 +7,7 @@ import pytest
 import safetensors.torch
 import torch
 from torch.nn import Parameter
+from torch.optim.adamw import adamw
 
 from library.optimizers.flat_adamw import FlatAdamW
 from library.optimizers.gradient_clipping import clip_gradients
@@ -90,6 +91,39 @@ def test_parameters_without_gradient_neither_move_nor_count():
     take_steps(optimizers, range(1), lambda seed: (0, 2))
     moved = [not torch.equal(*both) for both in zip(before, weights_of(optimizers[0]), strict=True)]
     assert moved == [False, True, False, True, True, True]
+
+
+def test_one_call_however_the_numbers_of_steps_differ(monkeypatch):
+    """With module dropout, soon every module has another number."""
+    calls = []
+
+    def count(weights: list[torch.Tensor], *arguments: object, **keywords: object) -> None:
+        calls.append(len(weights))
+        adamw(weights, *arguments, **keywords)
+
+    monkeypatch.setattr("library.optimizers.flat_adamw.adamw", count)
+    optimizers = pair()
+    take_steps(optimizers, range(6), lambda seed: tuple(range(seed)))
+    assert calls == [1] * (4 + 6)  # steps in which something of the first group, and of the second, moves
+    calls.clear()
+    take_steps(optimizers, range(1))
+    assert calls == [4, 2]
+    assert_same(optimizers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_where_kernels_want_them(dtype):
+    """And what lies between them never counts."""
+    weights = [Parameter(torch.ones(size, dtype=dtype)) for size in (1, 3, 8, 2)]
+    optimizer = FlatAdamW(weights, weight_decay=0.5)
+    for _ in range(3):
+        for weight in weights:
+            weight.grad = torch.ones_like(weight)
+        assert float(optimizer.clip_grad_norm_(1.0)) == pytest.approx(14**0.5)
+        optimizer.step()
+    assert {weight.data_ptr() % 16 for weight in weights} == {0}
+    buffer = torch.empty(0, dtype=dtype).set_(weights[0].untyped_storage())
+    assert buffer.count_nonzero() == 14
 
 
 def test_schedules_change_the_rate():

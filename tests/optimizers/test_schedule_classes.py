@@ -88,6 +88,8 @@ def test_a_class_of_ones_own(tmp_path, monkeypatch):
         ("CyclicLR", ("base_lr=1e-3", "max_lr=1e-3", "scale_fn=5", "mode=x"), "CyclicLR"),
         ("ExponentialLR", ("gamma=-1",), "a learning rate of -0.001 at step 2"),
         ("MultiStepLR", ("milestones=[1]", "gama=2"), "gama: MultiStepLR has no such argument"),
+        ("MultiStepLR", ("milestones=[1, 2, 3]", "gamma=x"), "MultiStepLR fails after step 1 of 12"),
+        ("MultiStepLR", ("milestones=[]", "gamma=-1", "last_epoch=[]"), "last_epoch: MultiStepLR has no such argument"),
     ],
 )
 def test_errors(path, arguments, message):

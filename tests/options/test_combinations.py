@@ -88,6 +88,8 @@ UNUSABLE_NAMES = [
     "aux.v2",
     "COM1",
     "lpt9.a.b",
+    "d" * 201,
+    "日" * 67,
 ]
 
 
@@ -96,11 +98,12 @@ def test_names_that_some_system_cannot_have(name):
     resolved = resolve_complete(f"--output_name={name}")
     assert resolved.problems == (
         f"--output_name '{name}': must be a file name that every system takes: not empty, without "
-        '/ \\ : * ? " < > |, no blank or dot at the end, no device name such as CON (the folder is --output_dir)',
+        '/ \\ : * ? " < > |, no blank or dot at the end, no device name such as CON, '
+        "at most 200 bytes in UTF-8 (the folder is --output_dir)",
     )
 
 
-@pytest.mark.parametrize("name", ["my dog", ".größer 日本-v1.5_(x)", "100%", "console", "com10", "my con"])
+@pytest.mark.parametrize("name", ["my dog", ".größer 日本-v1.5_(x)", "100%", "console", "com10", "my con", "日" * 66])
 def test_names_that_every_system_can_have(name):
     assert resolve_complete(f"--output_name={name}").problems == ()
 

@@ -77,3 +77,11 @@ def test_when_all_images_are_held_out_nothing_is_left_to_train(images):
 def test_a_network_that_would_learn_to_change_nothing(images, preserved, is_refused):
     _, findings = check(images, 64, keys=f"custom_attributes = {{ diff_output_preservation = {preserved} }}")
     assert any("the network would learn to change nothing" in problem for problem in findings.problems) is is_refused
+
+
+def test_a_folder_without_images_is_no_network_that_learns_nothing(tmp_path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    _, findings = check(folder, 64)
+    (problem,) = findings.problems
+    assert "holds no images" in problem

@@ -224,7 +224,7 @@ def test_the_final_file_is_rescued_when_its_place_is_full(tmp_path, monkeypatch)
 
 
 def test_nothing_can_be_saved_anywhere(tmp_path):
-    with pytest.raises(UserError, match="No space left on device; what was trained is lost"):
+    with pytest.raises(UserError, match="No space left on device; these weights are lost"):
         saver_of(tmp_path, FakeNetwork(error=FULL_DISK)).at_end(1, 1)
 
 

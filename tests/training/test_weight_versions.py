@@ -159,7 +159,7 @@ def test_the_last_average_is_rescued_like_the_last_file(tmp_path, caplog, monkey
 def test_the_average_is_saved_also_where_the_main_file_cannot_be(tmp_path):
     network = Network(fails_for=".n.safetensors")
     averages = WeightAverages(network, BOTH)
-    with pytest.raises(UserError, match="what was trained is lost"):
+    with pytest.raises(UserError, match="these weights are lost"):
         saver_of(tmp_path / "out", network, averages, snapshots=2).at_end(1, 1)
     assert names_in(tmp_path / "out") == ["n-ema", "step00000001-sigma0.05", "step00000001-sigma0.1"]
 

@@ -61,7 +61,8 @@ PROBLEMS = [
         Case(
             f"--{name} a/b --logging_dir logs",
             f"--{name} 'a/b': must be a file name that every system takes: not empty, without "
-            '/ \\ : * ? " < > |, no blank or dot at the end, no device name such as CON (the folder is --logging_dir)',
+            '/ \\ : * ? " < > |, no blank or dot at the end, no device name such as CON, '
+            "at most 200 bytes in UTF-8 (the folder is --logging_dir)",
             f"--{name} a-b- --logging_dir logs",
         )
         for name in ("log_prefix", "log_tracker_name")

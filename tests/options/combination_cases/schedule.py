@@ -47,7 +47,7 @@ PROBLEMS = [
         for rules, reason in (
             ("", "it is missing"),
             ("--lr_scheduler_args step_rules=1:5,0.1:2,0", "step 2 stands after step 5, but steps must rise"),
-            ("--lr_scheduler_args step_rules=1:0,0.1", "step 0 stands after step 0, but steps must rise"),
+            ("--lr_scheduler_args step_rules=1:0,0.1", "no share can end at step 0"),
             ("--lr_scheduler_args step_rules=1:half,0.1", "'1:half' must be SHARE:STEP"),
             ("--lr_scheduler_args step_rules=x:5,0.1", "'x' must be a share of the full learning rate"),
             ("--lr_scheduler_args step_rules=1:5,-0.1", "'-0.1' must be a share of the full learning rate"),
