@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from library.errors import UserError
+from library.options.suggestions import suggest
 from library.working_directory import search_working_directory
 
 _OF_OTHERS = (
@@ -17,35 +18,45 @@ _OF_OTHERS = (
 """How the names of files begin that are not the user's code."""
 
 
-def find_class(path: str, option: str) -> Any:
+def find_class(path: str, named: str, pip_name: str = "") -> Any:
     """Imports the module and takes the class out of it.
 
     Args:
         path: MODULE.CLASS.
-        option: that names the path, with its dashes.
+        named: the option and its value, as the user wrote them.
+        pip_name: the package that the class is in, if that is known.
 
     Raises:
         UserError: there is no such module or class, or importing it fails.
     """
     module_path, _, name = path.rpartition(".")
     if not module_path:
-        raise UserError(f"{option} {path}: write MODULE.CLASS, such as my_module.MyClass for my_module.py")
+        raise UserError(f"{named}: write MODULE.CLASS, such as my_module.MyClass for my_module.py")
     search_working_directory()
     try:
         module = importlib.import_module(module_path)
     except ModuleNotFoundError as error:
+        remedy = f": pip install {pip_name}" if pip_name else ""
         if error.name and f"{module_path}.".startswith(f"{error.name}."):
-            raise UserError(
-                f"{option} {path}: there is no module {error.name}, neither among the installed packages nor in the "
-                "folder in which the command was given"
-            ) from None
-        raise UserError(f"{option} {path}: it needs the package {error.name}: pip install {error.name}") from None
+            remedy = "" if "." in error.name else remedy
+            raise UserError(f"{named}: {no_module(error.name)}{remedy}") from None
+        raise UserError(
+            f"{named}: importing {module_path} needs the module {error.name}, which is not installed{remedy}"
+        ) from None
     except Exception as error:
-        raise UserError(f"{option} {path}: importing {module_path} raised {describe_error(error)}") from error
+        raise UserError(f"{named}: importing {module_path} raised {describe_error(error)}") from error
     found = getattr(module, name, None)
     if not isinstance(found, type):
-        raise UserError(f"{option} {path}: {module_path} has no class {name}")
+        classes = [other for other, value in vars(module).items() if isinstance(value, type)]
+        raise UserError(f"{named}: {module_path} has no class {name}.{suggest(name, classes)}")
     return found
+
+
+def no_module(name: str) -> str:
+    return (
+        f"there is no module {name}, neither among the installed packages nor in the folder in which the command was "
+        "given"
+    )
 
 
 def describe_error(error: Exception) -> str:

@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 
 from library.averaging.power_profiles import exponent_of
+from library.averaging.snapshot_facts import FOLDER_ENDING, snapshot_steps
 from library.averaging.snapshots import Snapshot, find_snapshots
-from library.averaging.synthesis import Synthesis, synthesise
+from library.averaging.synthesis import MOST_SNAPSHOTS, Synthesis, sufficient_spacing, synthesise
 from library.console import set_up_console, show
 from library.errors import UserError, format_problems
 from library.options.groups import ConsoleOptions
@@ -28,7 +29,6 @@ from library.wording import counted, format_size
 from networks.files.weights_file import NonFiniteWeightsError, write_network_file
 
 _DTYPES = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_FOLDER_ENDING = "-snapshots"
 _NOTICEABLE_ERROR = 0.05
 """Of a profile, relative to it."""
 _NOTICEABLE_MAGNIFICATION = 8.0
@@ -56,7 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="folder NAME-ema-snapshots that training wrote")
     parser.add_argument(
-        "--sigma_rel", type=float, nargs="+", required=True, metavar="WIDTH", help="relative width of each average"
+        "--sigma_rel",
+        type=float,
+        nargs="+",
+        default=[],
+        metavar="WIDTH",
+        help="relative width of each average, one at least; 0.1 (the last quarter) is a good beginning",
     )
     parser.add_argument("--step", type=int, help="step that the averages end with; default: the last one")
     parser.add_argument("--output", type=Path, help="file to write; default: beside the folder, NAME-ema-sigmaWIDTH")
@@ -67,6 +72,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _check_widths(widths: Sequence[float]) -> None:
+    if not widths:
+        raise UserError(
+            "--sigma_rel is missing: how wide the average is to be, as a share of the training; --sigma_rel 0.1 (about "
+            "the last quarter) is a good beginning"
+        )
     problems = []
     for width in dict.fromkeys(widths):
         try:
@@ -86,7 +96,7 @@ def _checked_targets(folder: Path, widths: Sequence[float], step: int | None, ou
     """
     if output is not None and len(widths) > 1:
         raise UserError(f"--output '{output}': one file cannot hold {len(widths)} averages; leave it out")
-    name = folder.resolve().name.removesuffix(_FOLDER_ENDING) + ("" if step is None else f"-step{step:08d}")
+    name = folder.resolve().name.removesuffix(FOLDER_ENDING) + ("" if step is None else f"-step{step:08d}")
     targets = [output or folder.resolve().parent / f"{name}-sigma{width:g}.safetensors" for width in widths]
     problems = []
     for target in targets:
@@ -102,8 +112,10 @@ def _checked_targets(folder: Path, widths: Sequence[float], step: int | None, ou
 
 
 def _contents(snapshots: Sequence[Snapshot]) -> str:
-    steps = [snapshot.facts.step for snapshot in snapshots]
-    return f"{counted(len(snapshots), 'snapshot')} of step {steps[0]} to {steps[-1]}"
+    steps = sorted({snapshot.facts.step for snapshot in snapshots})
+    widths = sorted({f"{snapshot.facts.width:g}" for snapshot in snapshots})
+    span = f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} steps from {steps[0]} to {steps[-1]}"
+    return f"{counted(len(snapshots), 'snapshot')}: {span}, in {counted(len(widths), 'width')} ({', '.join(widths)})"
 
 
 def _write(target: Path, snapshots: Sequence[Snapshot], width: float, dtype: torch.dtype | None) -> Synthesis:
@@ -114,27 +126,38 @@ def _write(target: Path, snapshots: Sequence[Snapshot], width: float, dtype: tor
         raise UserError(f"'{target}' was not written: {error}; use --save_precision float") from None
     except OSError as error:
         raise UserError(f"'{target}' cannot be written: {error.strerror or error}") from None
-    for line in _summary(target, made):
+    steps = sorted({snapshot.facts.step for snapshot in snapshots})
+    for line in _summary(target, made, steps):
         show(line)
     return made
 
 
-def _summary(target: Path, made: Synthesis) -> Iterator[str]:
+def _summary(target: Path, made: Synthesis, steps: Sequence[int]) -> Iterator[str]:
     combination = made.combination
     yield (
         f"Wrote {target}: sigma_rel {combination.wanted.width:g}, error of its profile {combination.error:.2%}, "
         f"{format_size(target.stat().st_size)}"
     )
     if combination.error > _NOTICEABLE_ERROR:
-        yield (
-            "Warning: that is another average than was asked for; save snapshots more often, or choose a sigma_rel "
-            "between 0.05 and 0.2"
-        )
+        yield f"Warning: that is another average than was asked for: {_remedy(combination.wanted.width, steps)}"
     if combination.magnification > _NOTICEABLE_MAGNIFICATION:
         yield (
             f"Warning: the rounding of the snapshots may be {combination.magnification:.0f} times as large in it; "
             "train with --save_precision float for averages as short as this"
         )
+
+
+def _remedy(width: float, steps: Sequence[int]) -> str:
+    every = sufficient_spacing(width, steps[-1], _NOTICEABLE_ERROR)
+    nearer = "choose a sigma_rel nearer to 0.05 or 0.1"
+    if every is None:
+        most = counted(min(steps[-1], MOST_SNAPSHOTS), "step")
+        return f"even snapshots of {most} would be too few for sigma_rel {width:g}; {nearer}"
+    return (
+        f"snapshots of {counted(len(steps), 'step')} are too few for sigma_rel {width:g}; train with "
+        f"--ema_snapshots_every_n_steps {every} at most, which makes {len(snapshot_steps(every, steps[-1]))} of them, "
+        f"or {nearer}"
+    )
 
 
 def _draw(syntheses: Sequence[Synthesis], file: Path) -> int:

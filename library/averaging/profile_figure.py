@@ -24,7 +24,7 @@ def draw_profiles(combinations: Sequence[Combination], file: Path) -> None:
     """
     last = max(combination.wanted.end for combination in combinations)
     moments = np.linspace(0, last, _POINTS)
-    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    figure, axes = pyplot.subplots(figsize=(10.5, 4.5), layout="constrained")
     for profile in combinations[0].tracked:
         before = moments[moments <= profile.end]
         axes.plot(before, profile.density(before), color=_GREY, linewidth=0.7, zorder=1)
@@ -40,7 +40,6 @@ def draw_profiles(combinations: Sequence[Combination], file: Path) -> None:
     axes.set_ylim(min(0.0, 1.1 * lowest), 1.25 * highest)
     axes.set(xlabel="optimizer step", ylabel="share in the average, per step", title="How much each step counts")
     axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
-    figure.tight_layout()
+    figure.legend(loc="outside right center")
     figure.savefig(file, dpi=120)
     pyplot.close(figure)

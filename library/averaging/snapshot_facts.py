@@ -8,6 +8,9 @@ from library.averaging.power_profiles import Profile
 TRACKED_WIDTHS = (0.05, 0.10)
 """sigma_rel of the averages that snapshots are made of; others follow from these (arXiv 2312.02696, section 3.2)."""
 
+FOLDER_ENDING = "-snapshots"
+"""Of the names of folders that hold the snapshots of a run."""
+
 
 @dataclass(frozen=True)
 class SnapshotFacts:

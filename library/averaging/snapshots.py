@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from library.averaging.snapshot_facts import TRACKED_WIDTHS, SnapshotFacts, snapshot_steps
+from library.averaging.snapshot_facts import FOLDER_ENDING, TRACKED_WIDTHS, SnapshotFacts, snapshot_steps
 from library.errors import UserError
 from library.wording import counted, listed
 from networks.files.weights_file import read_network_metadata
@@ -33,9 +33,14 @@ def find_snapshots(folder: Path, step: int | None = None, may_lack_some: bool = 
         UserError: there are none, they are of several runs, or some are damaged or missing.
     """
     # names that begin with a dot are those of files that were not finished
-    found = [_read(file) for file in sorted(folder.glob("[!.]*.safetensors"))]
+    files = {file: _read(file) for file in sorted(folder.glob("[!.]*.safetensors"))}
+    found = [snapshot for snapshot in files.values() if snapshot is not None]
     if not found:
-        raise UserError(f"'{folder}' holds no snapshots; training writes them with --ema_snapshots_every_n_steps")
+        raise UserError(f"'{folder}' holds no snapshots; {_where_they_are(folder)}")
+    others = [f"'{file}'" for file, snapshot in files.items() if snapshot is None]
+    if others:
+        what = "is no snapshot of averaged weights; move it" if len(others) == 1 else "are no snapshots; move them"
+        raise UserError(f"{listed(others, _MOST_NAMES)} {what} out of the folder")
     _require_one_run(folder, found)
     steps = sorted({snapshot.facts.step for snapshot in found})
     if step is not None and step not in steps:
@@ -48,12 +53,17 @@ def find_snapshots(folder: Path, step: int | None = None, may_lack_some: bool = 
     return sorted(used, key=lambda snapshot: (snapshot.facts.step, snapshot.facts.width))
 
 
-def _read(file: Path) -> Snapshot:
+def _read(file: Path) -> Snapshot | None:
     metadata = read_network_metadata(file)
     facts = SnapshotFacts.of_metadata(metadata)
-    if facts is None:
-        raise UserError(f"'{file}' is no snapshot of averaged weights; move it out of the folder")
-    return Snapshot(file, facts, metadata)
+    return None if facts is None else Snapshot(file, facts, metadata)
+
+
+def _where_they_are(folder: Path) -> str:
+    inside = [f"'{path}'" for path in sorted(folder.glob(f"*{FOLDER_ENDING}")) if path.is_dir()]
+    if inside:
+        return f"did you mean {listed(inside, _MOST_NAMES)}?"
+    return "training writes them with --ema_snapshots_every_n_steps"
 
 
 def _require_one_run(folder: Path, found: Sequence[Snapshot]) -> None:

@@ -13,9 +13,18 @@ import torch
 from safetensors import safe_open
 
 from library.averaging.power_profiles import Combination, Profile, nearest_combination
-from library.averaging.snapshot_facts import UPDATES_FIELD, WIDTH_FIELD, without_facts
+from library.averaging.snapshot_facts import (
+    TRACKED_WIDTHS,
+    UPDATES_FIELD,
+    WIDTH_FIELD,
+    snapshot_steps,
+    without_facts,
+)
 from library.averaging.snapshots import Snapshot
 from library.errors import UserError
+
+MOST_SNAPSHOTS = 100
+"""Of each width in a run, where more are out of proportion."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,21 @@ def synthesise(snapshots: Sequence[Snapshot], width: float) -> Synthesis:
         "ss_ema_synthesized_from": f"{len(snapshots)} snapshots; error of the profile {combination.error:.2g}",
     }
     return Synthesis(combine_tensors(snapshots, combination.coefficients), metadata, combination)
+
+
+def sufficient_spacing(width: float, steps: int, error: float) -> int | None:
+    """About the most steps between snapshots with which the average over a run of some steps comes within an error.
+
+    Returns:
+        None = no spacing does that with at most `MOST_SNAPSHOTS`.
+    """
+    wanted = Profile(width, float(steps))
+    spacings = dict.fromkeys(steps // count for count in range(1, min(steps, MOST_SNAPSHOTS) + 1))
+    for every in spacings:
+        tracked = [Profile(one, float(end)) for end in snapshot_steps(every, steps) for one in TRACKED_WIDTHS]
+        if nearest_combination(tracked, wanted).error <= error:
+            return every
+    return None
 
 
 def _different(snapshots: Sequence[Snapshot]) -> list[Snapshot]:

@@ -15,7 +15,9 @@ from library.metadata import dataset_metadata
 from library.metadata.model_hashes import ModelHashes
 from library.metadata.modelspec import modelspec_fields
 from library.models.family import ModelFamily
-from library.options.groups import NetworkOptions
+from library.optimizers.scheduled_rates import schedule_beside
+from library.options.chosen_optimizer import ChosenOptimizer
+from library.options.groups import NetworkOptions, OptimizerOptions, ScheduleOptions
 from library.options.resolution import ResolvedOptions
 from library.version import source_identity
 from networks.arguments import MODULES
@@ -28,7 +30,7 @@ MINIMUM_FIELDS = (
 
 _OPTION_FIELDS = (
     "output_name", "learning_rate", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps",
-    "lr_warmup_steps", "lr_scheduler", "network_module", "network_dim", "network_alpha", "network_dropout",
+    "network_module", "network_dim", "network_alpha", "network_dropout",
     "mixed_precision", "full_fp16", "clip_skip", "max_token_length", "lowram", "noise_offset",
     "noise_offset_random_strength", "multires_noise_iterations", "multires_noise_discount", "adaptive_noise_scale",
     "zero_terminal_snr", "ip_noise_gamma", "ip_noise_gamma_random_strength", "training_comment", "max_grad_norm",
@@ -40,7 +42,7 @@ _OPTION_FIELDS = (
 """Options whose field is named after them."""
 
 _FIELDS_WHERE_CHANGED = frozenset({
-    "full_bf16", "logit_mean", "logit_std", "lr_scheduler_args", "lr_scheduler_type", "masked_loss",
+    "full_bf16", "logit_mean", "logit_std", "masked_loss",
     "normalize_masked_loss", "p2_gamma", "p2_k", "scale_v_pred_loss_like_noise_pred", "soft_min_snr",
     "stratified_timesteps", "timestep_sampling", "unmasked_weight", "v_pred_like_loss",
 })  # fmt: skip
@@ -140,6 +142,7 @@ class MetadataWriter:
         fields: dict[str, Any] = {f"ss_{name}": options[name] for name in _OPTION_FIELDS}
         changed = self.resolved.changed()
         fields |= {f"ss_{name}": changed[name] for name in sorted(_FIELDS_WHERE_CHANGED & changed.keys())}
+        fields |= _schedule_fields(self.resolved.settings.optimizer, self.resolved.settings.schedule)
         fields |= {
             "ss_cache_latents": self.resolved.settings.cache.caches_latents,  # on disk, too
             "ss_session_id": self.facts.session_id,
@@ -212,6 +215,18 @@ def is_told_by_file(options: NetworkOptions, argument: str) -> bool:
     which ones that are is known of our own networks."""
     takes_file = bool(options.network_weights) and options.dim_from_weights
     return takes_file and resolve_alias(options.network_module or "") in MODULES and argument not in _NOT_IN_FILES
+
+
+def _schedule_fields(optimizer: OptimizerOptions, given: ScheduleOptions) -> dict[str, Any]:
+    """The schedule that was in effect beside the optimizer's own."""
+    schedule = schedule_beside(optimizer, given)
+    name = schedule.lr_scheduler_type or schedule.lr_scheduler
+    if ChosenOptimizer(optimizer).steps_relatively:
+        name = f"adafactor:{optimizer.learning_rate}"  # as kohya's tool writes it
+    fields: dict[str, Any] = {"ss_lr_scheduler": name, "ss_lr_warmup_steps": schedule.lr_warmup_steps}
+    if schedule.lr_scheduler_args:
+        fields["ss_lr_scheduler_args"] = json.dumps(list(schedule.lr_scheduler_args))
+    return fields
 
 
 def _effective_arguments(options: NetworkOptions) -> dict[str, Any]:

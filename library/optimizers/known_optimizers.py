@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from library.class_paths import no_module
 from library.errors import UserError
 from library.options.chosen_optimizer import ChosenOptimizer
 from library.options.groups import OptimizerOptions
@@ -38,7 +39,10 @@ class KnownOptimizer:
 
     @property
     def pip_name(self) -> str:
-        return PACKAGES.get(self.package, self.package)
+        """Empty for a package that has no optimizer with a name: what pip would install might be something else."""
+        if self.package in PACKAGES:
+            return PACKAGES[self.package]
+        return self.package if any(known.package == self.package for known in OPTIMIZERS) else ""
 
     @property
     def is_installed(self) -> bool:
@@ -108,10 +112,12 @@ def find_optimizer(options: OptimizerOptions) -> KnownOptimizer:
     search_working_directory()
     if found.is_installed:
         return found
-    needing = f"--{chosen.option} {chosen.name}" if chosen.option == "optimizer_type" else f"--{chosen.option}"
-    raise UserError(
-        f"{needing} needs the package {found.pip_name}, which is not installed: pip install {found.pip_name}"
-    )
+    if found.pip_name:
+        raise UserError(
+            f"{chosen.named} needs the package {found.pip_name}, which is not installed: pip install {found.pip_name}"
+        )
+    known_packages = {*PACKAGES, *(known.package for known in OPTIMIZERS)}
+    raise UserError(f"{chosen.named}: {no_module(found.package)}.{suggest(found.package, sorted(known_packages))}")
 
 
 def _why_not_in_backward(chosen: ChosenOptimizer) -> str:
@@ -128,8 +134,8 @@ def _by_name(chosen: ChosenOptimizer) -> KnownOptimizer:
     if chosen.name.lower() not in known:
         names = [known.name for known in OPTIMIZERS]
         raise UserError(
-            f"--optimizer_type {chosen.name}: there is no optimizer of that name; use one of: {', '.join(names)}, or "
-            f"the import path of a class such as pytorch_optimizer.AdaBelief.{suggest(chosen.name, names)}"
+            f"--optimizer_type {chosen.name}: there is no optimizer of that name.{suggest(chosen.name, names)} "
+            f"Use one of: {', '.join(names)}, or the import path of a class such as pytorch_optimizer.AdaBelief"
         )
     return known[chosen.name.lower()]
 

@@ -7,7 +7,7 @@ from typing import Any
 from library.errors import UserError
 from library.optimizers.known_optimizers import KnownOptimizer
 from library.options.chosen_optimizer import ChosenOptimizer
-from library.options.key_value_arguments import argument_problems
+from library.options.key_value_arguments import argument_problems, argument_texts
 
 OPTION = "--optimizer_args"
 _GIVEN_BY_TRAINER = ("params", "lr")
@@ -17,12 +17,15 @@ def optimizer_arguments(chosen: ChosenOptimizer, known: KnownOptimizer, optimize
     """What the class gets besides parameters and learning rate.
 
     Raises:
-        UserError: with every argument that it does not know, or that contradicts its name.
+        UserError: with every argument that it does not know, of the wrong kind, or that contradicts its name.
     """
     given = chosen.arguments
-    own = _own_arguments(optimizer_class, given)
-    besides_rate = {name: value for name, value in given.items() if name != "lr"}
-    problems = argument_problems(OPTION, optimizer_class.__name__, besides_rate, own)
+    texts = argument_texts(chosen.options.optimizer_args or ())
+    besides_rate = {name: text for name, text in texts.items() if name != "lr"}
+    parameters = inspect.signature(optimizer_class).parameters
+    defaults = {name: one.default for name, one in parameters.items() if one.default is not one.empty}
+    own = _own_arguments(parameters, given)
+    problems = argument_problems(OPTION, optimizer_class.__name__, besides_rate, own, defaults)
     if "lr" in given:
         problems.append(f"{OPTION} lr={given['lr']}: give it as --learning_rate")
     problems += [
@@ -38,10 +41,9 @@ def optimizer_arguments(chosen: ChosenOptimizer, known: KnownOptimizer, optimize
     return arguments | dict(known.fixed_arguments)
 
 
-def _own_arguments(optimizer_class: Any, given: Mapping[str, Any]) -> list[str]:
+def _own_arguments(parameters: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> list[str]:
     """Names of what the class takes, besides what the trainer gives it. A class that takes any argument says itself
     what is wrong with one, if it does."""
-    parameters = inspect.signature(optimizer_class).parameters.values()
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-        return list(given)
-    return [parameter.name for parameter in parameters if parameter.name not in _GIVEN_BY_TRAINER]
+    catch_alls = {name for name, parameter in parameters.items() if parameter.kind is parameter.VAR_KEYWORD}
+    own = [name for name in parameters if name not in catch_alls.union(_GIVEN_BY_TRAINER)]
+    return [*own, *(name for name in given if catch_alls and name not in own)]

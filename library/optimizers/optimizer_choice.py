@@ -13,7 +13,7 @@ from library.errors import UserError
 from library.optimizers.evaluation_weights import averages_weights
 from library.optimizers.exact_state import keep_state_exact
 from library.optimizers.flat_adamw import FlatAdamW
-from library.optimizers.known_optimizers import find_optimizer
+from library.optimizers.known_optimizers import KnownOptimizer, find_optimizer
 from library.optimizers.optimizer_arguments import optimizer_arguments
 from library.options.chosen_optimizer import ChosenOptimizer
 from library.options.groups import OptimizerOptions
@@ -23,6 +23,12 @@ Group = Mapping[str, Any]
 
 _OF_FLAT_ADAMW = frozenset({"betas", "eps", "weight_decay"})
 """Arguments that the faster form of AdamW knows."""
+
+_REMEDIES: Mapping[str, str] = {
+    "Muon": "; it moves matrices only, which neither convolutions are nor the projections of SD 1.x; use another "
+    "optimizer, such as AdamW",
+}
+"""Name of a class -> what to do where it refuses what it is to train."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +60,32 @@ class OptimizerChoice:
         except torch.OutOfMemoryError:
             raise
         except Exception as error:
-            arguments = ",".join(f"{name}={value}" for name, value in self.arguments.items())
-            with_arguments = f" its arguments ({arguments})" if arguments else " what it is to train"
-            raise UserError(
-                f"{self.named}: {self.optimizer_class.__name__} refuses{with_arguments}: {error}"
-            ) from error
+            arguments = f"its arguments ({self._listed_arguments}) or " if self.arguments else ""
+            remedy = _REMEDIES.get(self.optimizer_class.__name__, "")
+            raise self._refusal(f"{arguments}what it is to train", f"{error}{remedy}") from error
         if not isinstance(optimizer, FlatAdamW):  # which takes care of it
             keep_state_exact(optimizer)
         return optimizer
+
+    def try_arguments(self) -> None:
+        """With a weight that stands for those to come: most values are refused before anything is loaded.
+
+        Raises:
+            UserError: the class refuses them.
+        """
+        try:
+            with redirect_stdout(io.StringIO()):
+                self._make([{"params": [torch.nn.Parameter(torch.ones(2, 2))]}], learning_rate=1.0)
+        except Exception as error:
+            what = f"its arguments ({self._listed_arguments})" if self.arguments else "to be made"
+            raise self._refusal(what, str(error)) from error
+
+    def _refusal(self, what: str, reason: str) -> UserError:
+        return UserError(f"{self.named}: {self.optimizer_class.__name__} refuses {what}: {reason}")
+
+    @property
+    def _listed_arguments(self) -> str:
+        return ",".join(f"{name}={value}" for name, value in self.arguments.items())
 
     @property
     def _can_be_flat(self) -> bool:
@@ -92,8 +116,7 @@ class OptimizerChoice:
     def describe(self) -> str:
         """module.Class(argument=value,...), as metadata have it."""
         name = f"{self.optimizer_class.__module__}.{self.optimizer_class.__name__}"
-        listed = ",".join(f"{key}={value}" for key, value in self.arguments.items())
-        return f"{name}({listed})" if listed else name
+        return f"{name}({self._listed_arguments})" if self.arguments else name
 
 
 def _example(weight: torch.Tensor) -> torch.nn.Parameter:
@@ -107,21 +130,22 @@ def choose_optimizer(options: OptimizerOptions) -> OptimizerChoice:
     """Imports the optimizer that the options name.
 
     Raises:
-        UserError: it is unknown, cannot be imported, or has no such arguments.
+        UserError: it is unknown, cannot be imported, or refuses its arguments.
     """
     chosen, known = ChosenOptimizer(options), find_optimizer(options)
-    named = f"--{chosen.option}" + (f" {chosen.name}" if chosen.option == "optimizer_type" else "")
-    optimizer_class = _find_optimizer_class(known.import_path, f"--{chosen.option}")
+    optimizer_class = _find_optimizer_class(known, chosen.named)
     arguments = optimizer_arguments(chosen, known, optimizer_class)
-    return OptimizerChoice(optimizer_class, arguments, named, chosen.steps_relatively)
+    choice = OptimizerChoice(optimizer_class, arguments, chosen.named, chosen.steps_relatively)
+    choice.try_arguments()
+    return choice
 
 
-def _find_optimizer_class(path: str, option: str) -> Any:
+def _find_optimizer_class(known: KnownOptimizer, named: str) -> Any:
     """
     Raises:
         UserError: there is no such class, or it is none of optimizers.
     """
-    found = find_class(path, option)
+    found = find_class(known.import_path, named, known.pip_name)
     if not issubclass(found, torch.optim.Optimizer):
-        raise UserError(f"{option} {path}: {found.__name__} is no class of optimizers (torch.optim.Optimizer)")
+        raise UserError(f"{named}: {found.__name__} is no class of optimizers (torch.optim.Optimizer)")
     return found

@@ -12,7 +12,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from library.class_paths import find_class
 from library.errors import UserError
 from library.options.groups import ScheduleOptions
-from library.options.key_value_arguments import argument_problems, parse_arguments
+from library.options.groups.optimizer import FOLLOWS_A_LOSS
+from library.options.key_value_arguments import argument_problems, argument_texts, parse_arguments
 from library.options.suggestions import suggest
 
 TYPE, ARGUMENTS = "--lr_scheduler_type", "--lr_scheduler_args"
@@ -22,10 +23,9 @@ _LENGTHS = ("T_max", "total_steps", "total_iters", "num_training_steps", "max_st
 
 _FUNCTIONS = "it takes functions, which cannot be written as arguments; write a class of your own and name its path"
 _SCHEDULES = "it takes schedules, which cannot be written as arguments; write a class of your own and name its path"
-_METRICS = "it follows a loss that is measured now and then, but a schedule here knows nothing but the step"
 _UNUSABLE: Mapping[str, str] = {
     "LambdaLR": _FUNCTIONS, "MultiplicativeLR": _FUNCTIONS, "SequentialLR": _SCHEDULES, "ChainedScheduler": _SCHEDULES,
-    "ReduceLROnPlateau": _METRICS, "LRScheduler": "it is only what all classes have in common",
+    "ReduceLROnPlateau": FOLLOWS_A_LOSS, "LRScheduler": "it is only what all classes have in common",
 }  # fmt: skip
 
 _ROUNDING = 1e-12
@@ -44,11 +44,11 @@ def choose_class(options: ScheduleOptions, max_train_steps: int) -> tuple[Any, d
         UserError: there is no such class, it is no schedule of steps, or arguments are unknown or missing.
     """
     found = _find(options.lr_scheduler_type)
-    arguments = parse_arguments(options.lr_scheduler_args or ())
-    problems = _problems(found, arguments, max_train_steps)
+    pairs = options.lr_scheduler_args or ()
+    problems = _problems(found, argument_texts(pairs), max_train_steps)
     if problems:
         raise UserError(problems)
-    return found, arguments
+    return found, parse_arguments(pairs)
 
 
 def build_class(options: ScheduleOptions, optimizer: torch.optim.Optimizer, max_train_steps: int) -> LRScheduler:
@@ -95,6 +95,7 @@ def rehearse_class(
         except Exception as error:
             raise UserError(
                 f"{TYPE} {options.lr_scheduler_type} fails after step {step + 1} of {max_train_steps}: {_said(error)}"
+                f"{_longer(options, max_train_steps)}"
             ) from error
     return [list(rates) for rates in zip(*steps, strict=True)]
 
@@ -129,7 +130,7 @@ def _find(path: str) -> Any:
                 f"MODULE.CLASS for others.{suggest(path, names)}"
             )
     else:
-        found = find_class(path, TYPE)
+        found = find_class(path, f"{TYPE} {path}")
     if found.__name__ in _UNUSABLE and found is getattr(lr_scheduler, found.__name__):
         raise UserError(f"{TYPE} {path}: {_UNUSABLE[found.__name__]}")
     if issubclass(found, torch.optim.Optimizer):
@@ -143,19 +144,20 @@ def _find(path: str) -> Any:
     return found
 
 
-def _problems(found: type, arguments: Mapping[str, Any], max_train_steps: int) -> list[str]:
-    """Arguments that the class does not have, and those that it lacks."""
+def _problems(found: type, texts: Mapping[str, str], max_train_steps: int) -> list[str]:
+    """Arguments that the class does not have, values of another kind than its own, and arguments that it lacks."""
     parameters = list(inspect.signature(found).parameters.values())[1:]  # the first is the optimizer
     known = [one.name for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)]
     problems = []
     if not any(one.kind is one.VAR_KEYWORD for one in parameters):
         own = [name for name in known if name != "last_epoch"]  # which is the run's
-        problems += argument_problems(ARGUMENTS, found.__name__, arguments, own)
+        defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+        problems += argument_problems(ARGUMENTS, found.__name__, texts, own, defaults)
     needed = [one.name for one in parameters if one.name in known and one.default is one.empty]
-    if found is lr_scheduler.OneCycleLR and not {"epochs", "steps_per_epoch"} & arguments.keys():
+    if found is lr_scheduler.OneCycleLR and not {"epochs", "steps_per_epoch"} & texts.keys():
         needed.append("total_steps")
     for name in needed:
-        if name not in arguments:
+        if name not in texts:
             example = f"{name}={max_train_steps}, for the whole run" if name in _LENGTHS else f"{name}=..."
             problems.append(f"{TYPE} {found.__name__} needs {name}: add {ARGUMENTS} {example}")
     return problems
@@ -169,6 +171,13 @@ def _required(method: Any) -> list[str]:
         for one in parameters
         if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
     ]
+
+
+def _longer(options: ScheduleOptions, max_train_steps: int) -> str:
+    """The remedy where the schedule was given a length below that of the run, or nothing."""
+    given = parse_arguments(options.lr_scheduler_args or ())
+    short = [name for name in _LENGTHS if isinstance(given.get(name), int) and given[name] < max_train_steps]
+    return f"; give {ARGUMENTS} {short[0]}={max_train_steps}, for the whole run" if short else ""
 
 
 def _said(error: Exception) -> str:

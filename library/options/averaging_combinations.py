@@ -10,9 +10,7 @@ from library.options.schema import Settings
 def _averaging(settings: Settings, given: Given) -> Iterator[Finding]:
     averaging = settings.averaging
     if "ema_device" in given and not averaging.is_used:
-        yield Notice(
-            f"--ema_device {averaging.ema_device} has no effect without --ema_decay or --ema_snapshots_every_n_steps"
-        )
+        yield Notice("--ema_device has no effect without --ema_decay or --ema_snapshots_every_n_steps")
     if averaging.sample_with_ema and averaging.ema_decay is None:
         yield Problem("--sample_with_ema needs --ema_decay: the average that previews are drawn with")
     elif averaging.sample_with_ema and settings.sampling.sample_prompts is None:

@@ -30,6 +30,11 @@ class ChosenOptimizer:
         """A name such as AdamW in upper or lower case, or the import path of a class."""
         return OLDER_OPTIONS.get(self.option) or self.options.optimizer_type.strip() or DEFAULT
 
+    @property
+    def named(self) -> str:
+        """The option that names it, and its value if that is said."""
+        return f"--{self.option}" + (f" {self.name}" if self.option == "optimizer_type" else "")
+
     @cached_property
     def class_name(self) -> str:
         """In lower case, without what stands before it in an import path."""

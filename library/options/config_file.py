@@ -48,8 +48,13 @@ def flatten(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     flat: dict[str, Any] = {}
     problems = []
     for key, value in content.items():
-        entries = value.items() if isinstance(value, dict) else [(key, value)]
-        for name, entry in entries:
+        entries = value if isinstance(value, dict) else {key: value}
+        arguments = _arguments_in_table(key, value)
+        if arguments:
+            problems.append(f"{key}: must be a list of texts, not a table: {key} = {_toml_value(arguments)}")
+        for name, entry in entries.items():
+            if arguments and name not in all_options():
+                continue
             if name in flat:
                 problems.append(f"{name} is set twice")
             flat[name] = entry
@@ -58,6 +63,17 @@ def flatten(content: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             problems.append(explain_unknown_option(name, all_options()))
             del flat[name]
     return flat, problems
+
+
+def _arguments_in_table(key: str, value: Any) -> list[str]:
+    """key=value for whatever is no option in a table that has the name of an option with arguments."""
+    if not isinstance(value, dict) or key not in all_options() or not all_options()[key].is_arguments:
+        return []
+    return [f"{name}={_as_argument(entry)}" for name, entry in value.items() if name not in all_options()]
+
+
+def _as_argument(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def to_toml(values: dict[str, Any]) -> str:

@@ -42,7 +42,10 @@ def _precision(settings: Settings, given: Given) -> Iterator[Finding]:
     precision = settings.precision
     for name, wanted in (("full_fp16", "fp16"), ("full_bf16", "bf16")):
         if getattr(precision, name) and precision.mixed_precision != wanted:
-            yield Problem(f"--{name} needs --mixed_precision {wanted}, but it is {precision.mixed_precision}")
+            default = "" if "mixed_precision" in given else ", the default"
+            yield Problem(
+                f"--{name} with --mixed_precision {precision.mixed_precision}{default}: give --mixed_precision {wanted}"
+            )
     if precision.full_bf16 and precision.mixed_precision == "bf16":
         yield Notice(
             "--full_bf16: the network's weights have 8 significant bits and are rounded at random after each step, "

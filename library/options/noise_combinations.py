@@ -5,10 +5,18 @@ from collections.abc import Iterator
 from library.options.findings import Finding, Given, Notice, Problem
 from library.options.schema import Settings
 
+HIGH_OFFSET = 0.5
+"""Above it, an offset is most likely a slip."""
+
 
 def _noise_offset(settings: Settings, given: Given) -> Iterator[Finding]:
     noise = settings.noise
     if noise.noise_offset:
+        if noise.noise_offset > HIGH_OFFSET:
+            yield Notice(
+                f"--noise_offset {noise.noise_offset:g} is far above the usual 0.05 to 0.1: pictures will be very dark "
+                "or very bright"
+            )
         return
     if noise.adaptive_noise_scale and noise.noise_offset is None:
         yield Problem(

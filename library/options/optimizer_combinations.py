@@ -80,6 +80,18 @@ def _found_rates(settings: Settings, given: Given) -> Iterator[Finding]:
         )
 
 
+def _restarts(settings: Settings, given: Given) -> Iterator[Finding]:
+    """The authors of both Prodigys advise against them."""
+    chosen, schedule = ChosenOptimizer(settings.optimizer), settings.schedule
+    if not chosen.class_name.startswith("prodigy") or chosen.has_own_schedule or schedule.lr_scheduler_type:
+        return
+    if schedule.name == "cosine_with_restarts" and schedule.lr_scheduler_num_cycles > 1:
+        yield Notice(
+            f"--lr_scheduler cosine_with_restarts: restarts disturb the learning rate that {_named(chosen)} finds; "
+            "--lr_scheduler cosine is usual with it"
+        )
+
+
 def _adafactor(settings: Settings, given: Given) -> Iterator[Finding]:
     chosen = ChosenOptimizer(settings.optimizer)
     if not chosen.is_adafactor:
@@ -98,7 +110,10 @@ def _adafactor(settings: Settings, given: Given) -> Iterator[Finding]:
             )
         return
     if arguments.get("warmup_init") and arguments.get("relative_step", True) is False:
-        yield Notice("--optimizer_args relative_step=False has no effect, since warmup_init=True needs relative steps")
+        yield Notice(
+            "--optimizer_args relative_step=False has no effect, since warmup_init=True forces relative steps; give "
+            "warmup_init=False"
+        )
     without_effect = [
         f"--{name}"
         for name in ("learning_rate", "unet_lr", "text_encoder_lr")
@@ -106,9 +121,10 @@ def _adafactor(settings: Settings, given: Given) -> Iterator[Finding]:
     ]
     without_effect += [f"--network_args {name}" for name in _OWN_RATES if name in _network_arguments(settings)]
     if without_effect:
+        remedy = "relative_step=False warmup_init=False" if chosen.begins_small else "relative_step=False"
         yield Notice(
             f"{', '.join(without_effect)}: no effect, since {_named(chosen)} steps relatively to the size of the "
-            "weights; with --optimizer_args relative_step=False, learning rates count"
+            f"weights; with --optimizer_args {remedy}, learning rates count"
         )
 
 
@@ -171,4 +187,4 @@ def _listed(rates: tuple[float, ...]) -> str:
     return " ".join(f"{rate:g}" for rate in rates)
 
 
-OPTIMIZER_RULES = (_optimizer, _rates_of_zero, _found_rates, _adafactor, _own_schedule, _fused_backward)
+OPTIMIZER_RULES = (_optimizer, _rates_of_zero, _found_rates, _restarts, _adafactor, _own_schedule, _fused_backward)

@@ -6,7 +6,7 @@ from library.errors import UserError
 from library.options.chosen_optimizer import ChosenOptimizer
 from library.options.findings import Finding, Given, Notice, Problem
 from library.options.groups import ScheduleOptions
-from library.options.key_value_arguments import argument_problems, parse_arguments
+from library.options.key_value_arguments import argument_problems, argument_texts
 from library.options.piecewise_rules import rules_of
 from library.options.schema import Settings
 
@@ -50,7 +50,7 @@ def _named(schedule: ScheduleOptions) -> Iterator[Finding]:
     if name == "piecewise_constant" and warmup:
         yield Notice(f"--lr_warmup_steps has no effect with --lr_scheduler {name}; begin step_rules with a low share")
     if name == "cosine_with_min_lr" and schedule.lr_scheduler_min_lr_ratio is None:
-        yield Problem("--lr_scheduler cosine_with_min_lr needs --lr_scheduler_min_lr_ratio")
+        yield Problem("--lr_scheduler cosine_with_min_lr needs --lr_scheduler_min_lr_ratio, such as 0.1")
     if name == "adafactor":
         yield Problem(
             f"--lr_scheduler {schedule.lr_scheduler} is what --optimizer_type Adafactor does by itself with "
@@ -65,8 +65,8 @@ def _named(schedule: ScheduleOptions) -> Iterator[Finding]:
 
 
 def _piecewise(schedule: ScheduleOptions) -> Iterator[Finding]:
-    arguments = parse_arguments(schedule.lr_scheduler_args or ())
-    for problem in argument_problems("--lr_scheduler_args", "piecewise_constant", arguments, ("step_rules",)):
+    texts = argument_texts(schedule.lr_scheduler_args or ())
+    for problem in argument_problems("--lr_scheduler_args", "piecewise_constant", texts, ("step_rules",)):
         yield Problem(problem)
     try:
         rules_of(schedule)

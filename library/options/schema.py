@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from library.options import groups
 from library.options.declaration import OptionGroup, Traits, traits_of
+from library.options.option_types import KeyValues
 from library.options.suggestions import suggest
 
 BOUND_WORDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
@@ -94,6 +95,11 @@ class OptionSpec:
         return typing.get_origin(self.value_type) is tuple and len(arguments) == 2 and arguments[1] is Ellipsis
 
     @property
+    def is_arguments(self) -> bool:
+        """Texts of the form key=value."""
+        return KeyValues in typing.get_args(self.field.annotation)
+
+    @property
     def choices(self) -> tuple[Any, ...]:
         return typing.get_args(self.value_type) if typing.get_origin(self.value_type) is typing.Literal else ()
 
@@ -127,7 +133,22 @@ class OptionSpec:
         """
         if isinstance(value, float) and value.is_integer() and self.value_type is int:
             raise ValueError(f"must be a whole number; write {int(value)} instead of {value}")
-        return self._checked(lambda: self._adapter.validate_json(json.dumps(value, default=str), strict=True), value)
+        try:
+            return self._checked(
+                lambda: self._adapter.validate_json(json.dumps(value, default=str), strict=True), value
+            )
+        except ValueError as error:
+            raise ValueError(f"{error}{self._unquoted(value)}") from None
+
+    def _unquoted(self, value: Any) -> str:
+        """The remedy for a number or truth value in quotes, or nothing."""
+        if not isinstance(value, str):
+            return ""
+        try:
+            parsed = self.parse_text(value)
+        except ValueError:
+            return ""
+        return f"; write {str(parsed).lower() if self.is_flag else value} without quotes"
 
     def _checked(self, parse: typing.Callable[[], Any], value: Any) -> Any:
         try:
@@ -156,10 +177,11 @@ def _explain(error: ValidationError, spec: OptionSpec, value: Any) -> str:
     """pydantic's finding in the words of somebody who wrote an option."""
     details = error.errors()[0]
     kind, context = details["type"], details.get("ctx", {})
-    if spec.choices:
-        return f"must be one of: {', '.join(spec.usable_choices)}.{suggest(str(value), spec.usable_choices)}"
     if kind == "value_error":
         return str(context["error"])
+    if spec.choices:
+        meant = suggest(str(value), spec.usable_choices) or suggest(str(value).partition("_")[0], spec.usable_choices)
+        return f"must be one of: {', '.join(spec.usable_choices)}.{meant}"
     bounds = {"greater_than_equal": "ge", "greater_than": "gt", "less_than_equal": "le", "less_than": "lt"}
     if kind in bounds:
         unit = f" ({spec.traits.unit})" if spec.traits.unit not in ("", "probability", "share") else ""

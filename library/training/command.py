@@ -1,11 +1,14 @@
 """The life of a training command: options, checks, training, exit code."""
 
 import logging
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from library.atomic_files import write_text_atomically
-from library.console import is_main_process, set_up_console
+from library.console import is_main_process, set_up_console, show
 from library.errors import UserError, format_problems
 from library.models.family import ModelFamily
 from library.models.optional_packages import hide_unused_packages
@@ -21,14 +24,24 @@ from library.training.preflight import check_run
 SUCCESS = 0
 USER_ERROR = 1
 INTERRUPTED = 130
+TERMINATED = 143
 
 logger = logging.getLogger(__name__)
+
+
+class Termination(KeyboardInterrupt):
+    """The signal SIGTERM, by which the system or a job queue ends a process."""
 
 
 def run_training_command(
     program: str, description: str, families: Sequence[ModelFamily], arguments: Sequence[str]
 ) -> int:
     """Runs a training script for models of the given families. Returns the process's exit code."""
+    with _termination_raised():
+        return _run(program, description, families, arguments)
+
+
+def _run(program: str, description: str, families: Sequence[ModelFamily], arguments: Sequence[str]) -> int:
     resolved = resolve_options(build_parser(program, description), arguments)
     has_started = False
     try:
@@ -51,13 +64,36 @@ def run_training_command(
         if is_main_process() or has_started:
             print(format_problems(error.problems), file=sys.stderr)
         return USER_ERROR
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interruption:
         if is_main_process():
-            print("Interrupted. Files saved so far are complete.", file=sys.stderr)
-        return INTERRUPTED
+            show(_what_was_interrupted(interruption), sys.stderr)
+        return TERMINATED if isinstance(interruption, Termination) else INTERRUPTED
     if path is not None:
         logger.info("finished: %s", path)
     return SUCCESS
+
+
+@contextmanager
+def _termination_raised() -> Iterator[None]:
+    """SIGTERM ends the main process as Ctrl-C does. The others end at once: they may be waiting for each other."""
+    if not is_main_process():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _raise_termination)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _raise_termination(number: int, frame: FrameType | None) -> None:
+    raise Termination
+
+
+def _what_was_interrupted(interruption: KeyboardInterrupt) -> str:
+    what = "Ended by SIGTERM" if isinstance(interruption, Termination) else "Interrupted"
+    notes = getattr(interruption, "__notes__", ["before the training began; no network was saved"])
+    return f"{what} {'; '.join(notes)}."
 
 
 def _attention_packages(resolved: ResolvedOptions) -> set[str]:

@@ -38,7 +38,7 @@ def make_dataset(path: str, offers: Mapping[str, Any]) -> CustomDataset:
         UserError: there is no such class, it lacks methods, or it cannot be made.
     """
     option = f"--dataset_class {path}"
-    found = find_class(path, "--dataset_class")
+    found = find_class(path, option)
     missing = [name for name in REQUIRED_METHODS if not callable(getattr(found, name, None))]
     if missing:
         raise UserError(f"{option}: it lacks {', '.join(missing)}{_ADVICE}")

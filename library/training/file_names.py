@@ -1,5 +1,7 @@
 """Names of saved files, and which of them a later save removes."""
 
+from library.averaging.snapshot_facts import FOLDER_ENDING
+
 DEFAULT_FINAL = "last"
 DEFAULT_EPOCH = "epoch"
 DEFAULT_STEP = "at"
@@ -25,7 +27,7 @@ def of_version(file: str, suffix: str) -> str:
 
 
 def snapshot_folder(output_name: str | None) -> str:
-    return f"{output_name or DEFAULT_FINAL}{EMA_SUFFIX}-snapshots"
+    return f"{output_name or DEFAULT_FINAL}{EMA_SUFFIX}{FOLDER_ENDING}"
 
 
 def snapshot_file(step: int) -> str:

@@ -14,6 +14,7 @@ from library.errors import UserError
 from library.metadata.training_metadata import network_arguments
 from library.models.adapter import ModelAdapter, NetworkViews
 from library.models.network_view import changes_to_view, leaves_of
+from library.options.chosen_optimizer import ChosenOptimizer
 from library.options.groups import NetworkOptions, OptimizerOptions
 from library.options.part_rates import OF_TEXT_ENCODERS, OF_UNET, part_rates
 from library.randomness import derive_seed
@@ -176,7 +177,8 @@ def _say_what_is_trained(
     """The network in two lines, as far as the module tells; a rate for a part without layers is useless."""
     module = options.network_module
     logger.info("%s: %s", module, describe_network(network, groups))
-    logger.info("optimizer groups: %s", describe_groups(groups, descriptions, rates.learning_rate))
+    default_rate = None if ChosenOptimizer(rates).steps_relatively else rates.learning_rate
+    logger.info("optimizer groups: %s", describe_groups(groups, descriptions, default_rate))
     if options.network_train_unet_only or options.network_train_text_encoder_only:
         return  # which rates have no effect then was said at the start
     of_parts = {

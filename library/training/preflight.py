@@ -221,7 +221,14 @@ def _check_saved_files(resolved: ResolvedOptions, findings: Findings) -> None:
         elif path.exists():
             findings.warnings.append(f"'{path}' exists and will be replaced when training ends")
     folder = saving.output_dir / snapshot_folder(saving.output_name)
-    if averaging.ema_snapshots_every_n_steps is not None and any(folder.glob("*")):
+    if averaging.ema_snapshots_every_n_steps is None:
+        return
+    if folder.exists() and not folder.is_dir():
+        findings.problems.append(
+            f"--ema_snapshots_every_n_steps: '{folder}', the folder for snapshots, is a file; move or remove it, or "
+            "choose another --output_name"
+        )
+    elif any(folder.glob("*")):
         findings.problems.append(
             f"--ema_snapshots_every_n_steps: '{folder}' holds files of an earlier run, which cannot be used together "
             "with those of this one; move or remove the folder, or choose another --output_name"

@@ -1,5 +1,6 @@
 """The beginning of a run: its processes, its length, its seed and its batches."""
 
+import logging
 import secrets
 import time
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from library.dataset.batch_plan import count_batches
 from library.errors import UserError
 from library.options.schema import Settings
 from library.training.batch_schedule import BatchSchedule
-from library.training.launched_processes import launched_processes
+from library.training.launched_processes import lacks_processes, launched_processes
 from library.training.preflight import RunPlan
 from library.training.step_counts import StepCounts, count_steps
 from library.training.tracking import log_folder
 
 SEED_LIMIT = 2**32
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,13 @@ def _require_all_processes(accelerator: Accelerator) -> None:
             f"{started} processes were started, but each sees {accelerator.num_processes}: without GPUs, set the "
             "environment variable ACCELERATE_USE_CPU=true; otherwise start them with accelerate launch --multi_gpu; "
             "if only one was started, unset WORLD_SIZE"
+        )
+    if lacks_processes():
+        logger.warning(
+            "accelerate launch was asked for several processes but started one, as it does where it finds a single GPU "
+            "or none, or is configured for one; to start them, give it --multi_gpu in front of the script (without "
+            "GPUs, also set the environment variable ACCELERATE_USE_CPU=true); if one is meant, give "
+            "--num_processes 1, and unset MASTER_PORT if it is set"
         )
 
 

@@ -4,7 +4,7 @@ import errno
 import logging
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,22 @@ from library.training.network_saving import save_network
 from library.training.save_schedule import Save, SaveSchedule
 from library.training.snapshot_saving import SnapshotSaver
 from library.training.weight_versions import AS_TRAINED, WeightVersion
+from library.wording import counted
 from networks.files.weights_file import NonFiniteWeightsError
 
 logger = logging.getLogger(__name__)
 
 PRECISIONS = {"float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16, None: None}
+
+
+@dataclass(frozen=True)
+class SavedNetwork:
+    path: Path
+    step: int
+
+
+def _lost(steps: int) -> str:
+    return f"{counted(steps, 'step')} {'is' if steps == 1 else 'are'} lost"
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,16 @@ class NetworkSaver:
     versions: Sequence[WeightVersion] = (AS_TRAINED,)
     """the main one first"""
     snapshots: SnapshotSaver | None = None
+    saved: list["SavedNetwork"] = field(default_factory=list)
+    """what was saved of the main version, the last one last; earlier ones may be removed since"""
+
+    def what_is_kept(self, step: int) -> str:
+        """What is left of a training that ends after so many steps, before its time."""
+        if not self.saved:
+            return f"no network was saved, {_lost(step)}; --save_every_n_steps saves in between"
+        last = self.saved[-1]
+        after = f"; after it, {_lost(step - last.step)}" if step > last.step else ""
+        return f"the last network saved is '{last.path}' of step {last.step}{after}"
 
     def after_step(self, step: int, finished_epochs: int) -> None:
         self._save_in_between(self.schedule.after_step(step), step, finished_epochs)
@@ -144,6 +165,8 @@ class NetworkSaver:
         except torch.OutOfMemoryError:
             raise OSError(errno.ENOMEM, "there is no memory for exchanging the weights") from None
         logger.info("saved %s", path)
+        if version is self.versions[0]:
+            self.saved.append(SavedNetwork(path, step))
 
     def _metadata(self, step: int, finished_epochs: int) -> dict[str, str]:
         """Empty when something unforeseen is wrong with them: what was trained is worth more."""

@@ -58,7 +58,20 @@ class Trainer:
         )
 
     def train(self) -> Path | None:
-        """Trains to the end. Returns the final file, on the main process."""
+        """Trains to the end. Returns the final file, on the main process.
+
+        Raises:
+            KeyboardInterrupt: with a note of what is left.
+        """
+        try:
+            return self._train()
+        except KeyboardInterrupt as interruption:
+            interruption.add_note(
+                f"at step {self._step} of {self.counts.max_train_steps}; {self.saver.what_is_kept(self._step)}"
+            )
+            raise
+
+    def _train(self) -> Path | None:
         with self._bar, self._batches() as batches, self._records():
             self.previews.at_first()
             for epoch in range(self.counts.num_epochs):

@@ -1,10 +1,10 @@
 """From the texts of --network_args to the arguments of a kind."""
 
-import re
 from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from library.errors import UserError
+from library.options.key_value_arguments import written_apart
 from library.options.suggestions import suggest
 from networks.arguments.combinations import contradictions
 from networks.arguments.declaration import declared_arguments
@@ -15,9 +15,6 @@ Arguments = Mapping[str, Any]
 """Name -> value; texts, as the user wrote them, or what Python programs give instead. None and "None" = not given."""
 
 _DOCUMENT = "docs/network_arguments.md"
-
-_START_OF_ANOTHER = re.compile(r"[\s,]+(\w+)=")
-"""Where a value goes on with another argument that was meant to stand by itself."""
 
 
 def parse_arguments(module: str, arguments: Arguments) -> NetworkArguments:
@@ -69,11 +66,9 @@ def _require_one(name: str, value: str, declared: Set[str]) -> None:
     Raises:
         ValueError: several arguments were written as one.
     """
-    parts = _START_OF_ANOTHER.split(value)  # value, name, value, name, value ...
-    others = parts[1::2]
-    if others and declared >= set(others):
-        each = [f'"{one}={its_value}"' for one, its_value in zip([name, *others], parts[::2], strict=True)]
-        raise ValueError(f"these are several arguments; give each by itself: --network_args {' '.join(each)}")
+    apart = written_apart(name, value, declared)
+    if apart:
+        raise ValueError(f"these are several arguments; give each its own quotes: --network_args {' '.join(apart)}")
 
 
 def _unknown(module: str, name: str) -> str:

@@ -34,12 +34,16 @@ def describe_network(network: Any, groups: Iterable[Mapping[str, Any]]) -> str:
     return ", ".join(text for text in texts if text)
 
 
-def describe_groups(groups: Iterable[Mapping[str, Any]], descriptions: Iterable[str], default_rate: float) -> str:
+def describe_groups(
+    groups: Iterable[Mapping[str, Any]], descriptions: Iterable[str], default_rate: float | None
+) -> str:
     """Each optimizer group with its learning rate.
 
     Args:
-        default_rate: of groups that have none.
+        default_rate: of groups that have none. None: the optimizer heeds no rates.
     """
+    if default_rate is None:
+        return f"{', '.join(descriptions)}; the optimizer takes steps of its own size, whatever the learning rate is"
     return ", ".join(
         f"{description} (learning rate {float(group.get('lr', default_rate)):g})"
         for group, description in zip(groups, descriptions, strict=False)

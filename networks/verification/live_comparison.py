@@ -36,6 +36,8 @@ class LayerComparison:
     """of the change in memory, relative to the size of the file's change"""
     change: float
     """size of the file's change, relative to the layer's output"""
+    is_lost: bool = False
+    """whether there is a change, but so small that the output's rounding hides whether it is there"""
 
 
 @torch.no_grad()
@@ -68,25 +70,57 @@ def _compare(target: Target, adapted: AdaptedLayer) -> LayerComparison:
         base = adapted.reference_output(x.float(), strength=0.0)
         # by the kind's definition and by itself: merged into the weight, a small change would be lost in rounding
         change = AdaptedLayer.change(adapted, x.float())
-    expected = base + change
-    rounding = torch.finfo(live.dtype).eps * expected.norm()
-    error = _error(live.float() - expected, change, rounding)
-    return LayerComparison(target.name, error.item(), (change.norm() / base.norm()).item())
+    # live - base is exact where they are close, while base + change would be rounded once more
+    difference = (live.float() - base) - change
+    rounding = torch.finfo(live.dtype).eps * (base + change).abs()
+    hidden = _hidden_along(change, rounding, may_be_swallowed=not _is_rounded_once(target.layer, live))
+    size = change.norm()
+    return LayerComparison(
+        target.name,
+        error=_error(difference, change, rounding, hidden).item(),
+        change=(size / base.norm()).item(),
+        is_lost=bool((size > 0) & (size <= hidden)),
+    )
 
 
-def _error(difference: torch.Tensor, change: torch.Tensor, rounding: torch.Tensor) -> torch.Tensor:
+def _is_rounded_once(layer: nn.Module, live: torch.Tensor) -> bool:
+    """Whether the change is added to an output that is not rounded yet to the precision of the sum."""
+    is_ours = isinstance(getattr(vars(layer).get("forward"), "__self__", None), AdaptedLayer)
+    return is_ours and live.dtype != torch.float32
+
+
+def _hidden_along(change: torch.Tensor, rounding: torch.Tensor, may_be_swallowed: bool) -> torch.Tensor:
+    """How much of a difference along the change rounding explains.
+
+    Args:
+        rounding: a unit in the last place of each number.
+        may_be_swallowed: whether numbers of the change are added to rounded ones, so that those below half a unit are
+            lost, all of them alike.
+    """
+    mean: torch.Tensor = _ROUNDING_STEPS_OF_MEAN * rounding.norm() / change.numel() ** 0.5
+    if not may_be_swallowed:
+        return mean
+    size = change.norm().clamp(min=torch.finfo(change.dtype).tiny)
+    swallowed: torch.Tensor = (torch.minimum(change.abs(), rounding / 2) * change.abs()).sum() / size
+    return mean + swallowed
+
+
+def _error(
+    difference: torch.Tensor, change: torch.Tensor, rounding: torch.Tensor, hidden: torch.Tensor
+) -> torch.Tensor:
     """The size of a difference between two outputs relative to a change, as far as rounding does not explain it.
 
     In half precision, rounding may be larger than the whole change. What is wrong with the change's strength shows
     all the same, along the change, where the roundings of all numbers cancel each other.
 
     Args:
-        rounding: norm of a unit in the last place of each number.
+        rounding: a unit in the last place of each number.
+        hidden: how much of a difference along the change rounding explains.
     """
     size = change.norm()
-    excess = (difference.norm() - _ROUNDING_STEPS * rounding).clamp(min=0)
+    excess = (difference.norm() - _ROUNDING_STEPS * rounding.norm()).clamp(min=0)
     along = (difference * change).sum().abs() / size
-    excess_along = (along - _ROUNDING_STEPS_OF_MEAN * rounding / change.numel() ** 0.5).clamp(min=0)
+    excess_along = (along - hidden).clamp(min=0)
     largest = torch.maximum(excess, torch.where(size == 0, torch.zeros_like(along), excess_along))
     return torch.where(largest == 0, torch.zeros_like(largest), largest / size)  # NaN remains
 

@@ -54,10 +54,14 @@ class Verification:
 
     def __str__(self) -> str:
         parts = []
-        if self.compared or not self.without_weight:
-            largest = max((layer.error for layer in self.compared), default=0.0)
-            layers = counted(len(self.compared), "layer")
+        seen = [layer for layer in self.compared if not layer.is_lost]
+        if seen or not (self.compared or self.without_weight):
+            largest = max((layer.error for layer in seen), default=0.0)
+            layers = counted(len(seen), "layer")
             parts.append(f"{layers} compute what was trained (to {max(largest, 0.0001):.2%} of a change)")
+        if len(seen) < len(self.compared):
+            layers = counted(len(self.compared) - len(seen), "layer")
+            parts.append(f"{layers} changed too little to be told from rounding")
         if self.without_weight:
             layers = counted(len(self.without_weight), "layer")
             parts.append(f"{layers} not compared, since this network keeps the model's weights to itself")

@@ -5,9 +5,10 @@ import torch
 from safetensors.torch import load_file
 
 from library.averaging.moving_average import MovingAverages, power_function
+from library.averaging.power_profiles import Profile, nearest_combination
 from library.averaging.snapshot_facts import TRACKED_WIDTHS, SnapshotFacts, snapshot_steps, without_facts
 from library.averaging.snapshots import find_snapshots
-from library.averaging.synthesis import synthesise
+from library.averaging.synthesis import sufficient_spacing, synthesise
 from library.errors import UserError
 from networks.files.weights_file import write_network_file
 
@@ -165,6 +166,30 @@ def test_missing_snapshots(tmp_path):
         UserError, match=r"--step 12: there is no snapshot of it; there are those of step 5, 10, 15, \.\.\., 40"
     ):
         find_snapshots(tmp_path, step=12)
+
+
+def test_the_folder_around_snapshots(tmp_path):
+    write_run(tmp_path / "dog-ema-snapshots")
+    write_network_file(tmp_path / "dog.safetensors", {"x.alpha": torch.ones(())}, None, METADATA)
+    with pytest.raises(UserError, match=r"holds no snapshots; did you mean '.*dog-ema-snapshots'\?$"):
+        find_snapshots(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("width", "steps", "every", "coarser"), [(0.15, 100, 16, 20), (0.2, 1000, 90, 100), (0.25, 50, 2, 3)]
+)
+def test_how_often_snapshots_would_be_enough(width, steps, every, coarser):
+    def error(spacing):
+        tracked = [Profile(one, float(end)) for end in snapshot_steps(spacing, steps) for one in TRACKED_WIDTHS]
+        return nearest_combination(tracked, Profile(width, float(steps))).error
+
+    assert sufficient_spacing(width, steps, 0.05) == every
+    assert error(every) <= 0.05 < error(coarser)
+
+
+@pytest.mark.parametrize(("width", "steps"), [(0.15, 5), (0.01, 1000)])
+def test_no_spacing_is_enough(width, steps):
+    assert sufficient_spacing(width, steps, 0.02) is None
 
 
 def test_no_snapshots(tmp_path):

@@ -81,7 +81,7 @@ def test_every_optimizer_that_is_said_to_step_single_weights(known):
         torch.manual_seed(0)
         layers = [nn.Linear(8, 8, bias=False) for _ in range(3)]
         arguments = {**known.default_arguments, **known.fixed_arguments}
-        optimizer_class = find_class(known.import_path, "--optimizer_type")
+        optimizer_class = find_class(known.import_path, known.name)
         rate = None if arguments.get("relative_step") else 1e-2
         optimizer = optimizer_class([layer.weight for layer in layers], lr=rate, **arguments)
         if in_backward:

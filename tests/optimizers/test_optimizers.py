@@ -6,6 +6,7 @@ import sys
 import pytest
 import torch
 
+from library.class_paths import find_class
 from library.errors import UserError
 from library.optimizers import known_optimizers
 from library.optimizers.adapted_rates import AdaptedRate, adapted_rates
@@ -89,9 +90,10 @@ def test_a_class_in_the_working_directory(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("AdamV", r"AdamV: there is no optimizer of that name; use one of: AdamW, Adam, .*Did you mean Adam\?"),
+        ("AdamV", r"AdamV: there is no optimizer of that name\. Did you mean Adam\? Use one of: AdamW, Adam, "),
         ("torch..Adam", r"--optimizer_type torch\.\.Adam: an import path has names with dots between them"),
-        ("no_such_package.Adam", r"--optimizer_type no_such_package\.Adam needs the package no_such_package"),
+        ("no_such_package.Adam", r"--optimizer_type no_such_package\.Adam: there is no module no_such_package, [^:]*$"),
+        ("pytorch_optmizer.CAME", r"there is no module pytorch_optmizer, [^:]*\. Did you mean pytorch_optimizer\?$"),
     ],
 )
 def test_unknown_optimizers(name, expected):
@@ -103,8 +105,9 @@ def test_unknown_optimizers(name, expected):
     ("path", "expected"),
     [
         ("torch.optim.AdamV", r"--optimizer_type torch\.optim\.AdamV: torch\.optim has no class AdamV"),
+        ("pytorch_optimizer.CAMEE", r"pytorch_optimizer has no class CAMEE\. Did you mean CAME\?"),
         ("torch.nn.Linear", "Linear is no class of optimizers"),
-        ("torch.optims.Adam", r"--optimizer_type torch\.optims\.Adam: there is no module torch\.optims"),
+        ("torch.optims.Adam", r"--optimizer_type torch\.optims\.Adam: there is no module torch\.optims, [^:]*$"),
     ],
 )
 def test_paths_that_lead_to_no_optimizer(path, expected):
@@ -189,6 +192,75 @@ def test_arguments_that_cannot_be_meant(name, argument, expected):
 
 
 @pytest.mark.parametrize(
+    ("name", "argument", "expected"),
+    [
+        ("", "weight_decay=0,01", "weight_decay=0,01: must be a number; write weight_decay=0.01"),
+        ("", "weight_decay=1,5", "weight_decay=1,5: must be a number; write weight_decay=1.5"),
+        ("prodigy", "weight_decay=abc", "weight_decay=abc: must be a number; the default is 0"),
+        ("prodigy", "weight_decay=true", "weight_decay=true: must be a number; the default is 0"),
+        ("prodigy", "decouple=yes", "decouple=yes: must be True or False; write decouple=True"),
+        ("prodigy", "decouple=0.5", "decouple=0.5: must be True or False"),
+        ("", "betas=0.9 0.99", "betas=0.9 0.99: must be 2 numbers with commas between them, such as betas=0.9,0.999, "
+         "the default"),
+        ("", "betas=0.9,x", "betas=0.9,x: must be 2 numbers with commas between them, such as betas=0.9,0.999, the "
+         "default"),
+        ("", "weight_decay=0.01 betas=0.9,0.99", "weight_decay=0.01 betas=0.9,0.99: these are several arguments; give "
+         'each its own quotes: --optimizer_args "weight_decay=0.01" "betas=0.9,0.99"'),
+    ],
+)  # fmt: skip
+def test_values_of_another_kind_than_the_default(name, argument, expected):
+    with pytest.raises(UserError) as caught:
+        choose_optimizer(OptimizerOptions(optimizer_type=name, optimizer_args=(argument,)))
+    assert caught.value.problems == (f"--optimizer_args {expected}",)
+
+
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("ProdigyPlusScheduleFree", "eps=None"), ("prodigy", "decouple=1"), ("prodigy", "betas=[0.9, 0.99]"),
+        ("torch.optim.Adafactor", "eps=None,1e-3"), ("adafactor", "clip_threshold=2"), ("AdamW", "foreach=True"),
+    ],
+)  # fmt: skip
+def test_values_that_a_class_takes(name, argument):
+    assert choose_optimizer(OptimizerOptions(optimizer_type=name, optimizer_args=(argument,))).arguments
+
+
+def test_all_wrong_arguments_are_told_together():
+    given = ("decople=True", "weight_decay=0,01", "decouple=true", "use_bias_correction=yes", "lr=1")
+    with pytest.raises(UserError) as caught:
+        choose_optimizer(OptimizerOptions(optimizer_type="prodigy", optimizer_args=given))
+    assert [problem.split()[1].partition("=")[0].rstrip(":") for problem in caught.value.problems] == [
+        "decople", "weight_decay", "decouple", "use_bias_correction", "lr",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", [("betas=2,3",), ("fused=True", "foreach=True")])
+def test_what_a_constructor_refuses_is_known_before_there_is_anything_to_train(arguments):
+    with pytest.raises(UserError, match=r"^--optimizer_type AdamW: AdamW refuses its arguments \("):
+        choose_optimizer(OptimizerOptions(optimizer_args=arguments))
+
+
+def test_a_package_that_lacks_another_one(tmp_path, monkeypatch):
+    """The user's word is kept, and what helps is said only for packages that are known."""
+    (tmp_path / "half_installed.py").write_text("import no_such_package\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    reason = "importing half_installed needs the module no_such_package, which is not installed"
+    with pytest.raises(UserError, match=f"^--optimizer_type half_installed.Adam: {reason}$"):
+        choose_optimizer(OptimizerOptions(optimizer_type="half_installed.Adam"))
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=f"^--optimizer_type Prodigy: {reason}: pip install prodigyopt$"):
+        find_class("half_installed.Adam", "--optimizer_type Prodigy", "prodigyopt")
+
+
+def test_a_package_that_is_there_but_cannot_be_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "prodigyopt", None)
+    monkeypatch.setattr(known_optimizers.importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(UserError, match=r"^--optimizer_type Prodigy: there is no module prodigyopt.*: pip install "):
+        choose_optimizer(OptimizerOptions(optimizer_type="Prodigy"))
+
+
+@pytest.mark.parametrize(
     ("name", "arguments", "reason"),
     [
         ("", ("betas=2,3",), r"AdamW refuses its arguments \(betas=\(2, 3\)\): Invalid beta"),
@@ -196,10 +268,10 @@ def test_arguments_that_cannot_be_meant(name, argument, expected):
         ("", ("capturable=True",), "capturable"),  # refused by the first step only
         ("", ("differentiable=True",), "requires grad"),
         ("prodigy", ("d0=0",), "Invalid d0 value"),
-        ("adamwschedulefree", ("betas=0.9",), "AdamWScheduleFree refuses its arguments"),
         ("lion", ("betas=2,2",), "Lion refuses its arguments"),
         ("torch.optim.SparseAdam", (), "SparseAdam refuses what it is to train: .*dense gradients"),
         ("torch.optim.LBFGS", (), "LBFGS refuses what it is to train"),
+        ("Muon", (), "only supports 2D parameters.*; it moves matrices only.*use another optimizer, such as AdamW"),
     ],
 )
 def test_refused_values(name, arguments, reason):

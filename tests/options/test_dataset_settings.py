@@ -226,7 +226,7 @@ def test_unknown_keys_are_named_with_their_place(tmp_path, text, problem):
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('keep_tokens = "1"', 'keep_tokens = "1": must be a whole number'),
+        ('keep_tokens = "1"', 'keep_tokens = "1": must be a whole number; write 1 without quotes'),
         ('caption_separator = ""', "caption_separator = '': must not be empty; leave it out to use the default"),
         ("keep_tokens = true", "keep_tokens = true: must be a whole number"),
         ("keep_tokens = 1.0", "keep_tokens = 1.0: must be a whole number; write 1 instead of 1.0"),
@@ -241,7 +241,7 @@ def test_unknown_keys_are_named_with_their_place(tmp_path, text, problem):
         ),
         ("caption_separator = 1", 'caption_separator = 1: must be text (in a file: "in quotes")'),
         ('caption_extension = ""', "caption_extension = '': must not be empty; leave it out to use the default"),
-        ('is_reg = "yes"', "is_reg = yes: must be true or false"),
+        ('is_reg = "yes"', "is_reg = yes: must be true or false; write true without quotes"),
     ],
 )
 def test_values_that_do_not_fit(tmp_path, line, problem):
@@ -380,10 +380,10 @@ def test_several_problems_are_reported_at_once_and_each_once(tmp_path):
     problems = problems_of(tmp_path, text)
     assert len(problems) == len(set(problems)) == 7
     assert set(problems) == {
-        '[general]: keep_tokens = "1": must be a whole number',
+        '[general]: keep_tokens = "1": must be a whole number; write 1 without quotes',
         "[general]: there is no key qqqq.",
         "dataset 1: resolution is missing; give it there or as --resolution",
-        "dataset 1, subset 2: color_aug = yes: must be true or false",
+        "dataset 1, subset 2: color_aug = yes: must be true or false; write true without quotes",
         "dataset 2: batch_size = 0: must be at least 1 (images)",
         "dataset 2, subset 1: image_dir is missing",
         "dataset 2, subset 1: num_repeats = true: must be a whole number",

@@ -255,18 +255,18 @@ TWO_NUMBERS = "must be two numbers above 0, the smaller one first, such as 1.0,3
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('network_dim = "8"', 'network_dim "8": must be a whole number'),
+        ('network_dim = "8"', 'network_dim "8": must be a whole number; write 8 without quotes'),
         ("network_dim = true", "network_dim true: must be a whole number"),
         ("network_dim = 8.5", "network_dim 8.5: must be a whole number"),
         ("network_dim = 100.0", "network_dim 100.0: must be a whole number; write 100 instead of 100.0"),
         ("network_dim = 0", "network_dim 0: must be at least 1"),
         ("network_dim = [8]", "network_dim [8]: must be a whole number"),
-        ('learning_rate = "1e-4"', 'learning_rate "1e-4": must be a number'),
+        ('learning_rate = "1e-4"', 'learning_rate "1e-4": must be a number; write 1e-4 without quotes'),
         ("learning_rate = true", "learning_rate true: must be a number"),
         ("learning_rate = -1", "learning_rate -1: must be at least 0"),
         ("learning_rate = nan", "learning_rate nan: must be a number"),
         ("learning_rate = inf", "learning_rate inf: must be a number"),
-        ('text_encoder_lr = "1e-5"', 'text_encoder_lr "1e-5": must be a number'),
+        ('text_encoder_lr = "1e-5"', 'text_encoder_lr "1e-5": must be a number; write 1e-5 without quotes'),
         ('text_encoder_lr = [1e-5, "x"]', "text_encoder_lr [1e-05, x]: must be a number"),
         ("text_encoder_lr = [nan]", "text_encoder_lr [nan]: must be a number"),
         ("network_dropout = 1", "network_dropout 1: must be less than 1"),
@@ -276,7 +276,7 @@ TWO_NUMBERS = "must be two numbers above 0, the smaller one first, such as 1.0,3
         ('caption_separator = ""', "caption_separator '': must not be empty; leave it out to use the default"),
         ('mixed_precision = " "', "mixed_precision ' ': must be one of: no, fp16, bf16."),
         ("shuffle_caption = 1", "shuffle_caption 1: must be true or false"),
-        ('shuffle_caption = "true"', 'shuffle_caption "true": must be true or false'),
+        ('shuffle_caption = "true"', 'shuffle_caption "true": must be true or false; write true without quotes'),
         ("output_name = 5", 'output_name 5: must be text (in a file: "in quotes")'),
         ("output_dir = 5", 'output_dir 5: must be a path (in a file: "in quotes")'),
         ("network_args = [1]", 'network_args [1]: must be text such as "key=value", or a list of such texts'),
@@ -339,6 +339,17 @@ def test_values_in_a_file_that_do_not_fit(tmp_path, line, problem):
             "cosine_with_restarts, polynomial, inverse_sqrt, cosine_with_min_lr, warmup_stable_decay, "
             "piecewise_constant, adafactor, rex. Did you mean cosine?",
         ),
+        (
+            ("--lr_scheduler", "cosine_anneal"),
+            "--lr_scheduler cosine_anneal: must be one of: constant, constant_with_warmup, linear, cosine, "
+            "cosine_with_restarts, polynomial, inverse_sqrt, cosine_with_min_lr, warmup_stable_decay, "
+            "piecewise_constant, adafactor, rex. Did you mean cosine?",
+        ),
+        (
+            ("--lr_scheduler", "reduce_lr_on_plateau"),
+            "--lr_scheduler reduce_lr_on_plateau: it follows a loss that is measured now and then, but a schedule here "
+            "knows nothing but the step; use another, such as cosine",
+        ),
     ],
 )
 def test_values_on_the_command_line_that_do_not_fit(words, problem):
@@ -355,6 +366,7 @@ def test_values_on_the_command_line_that_do_not_fit(words, problem):
         (("--lerning_rate=1e-4",), "--lerning_rate: there is no such option. Did you mean --learning_rate?"),
         (("--network_d", "4"), "--network_d: there is no such option. Did you mean --network_dim?"),
         (("--max_data", "1"), "--max_data: there is no such option. Did you mean --max_data_loader_n_workers?"),
+        (("--min_snr", "5"), "--min_snr: there is no such option. Did you mean --min_snr_gamma?"),
         (("--no_flip_agu",), "--no_flip_agu: there is no such option. Did you mean --no_flip_aug?"),
         (("--qqqq", "1", "2"), "--qqqq: there is no such option."),
         (("--LEARNING_RATE", "1"), "--LEARNING_RATE: there is no such option. Did you mean --learning_rate?"),
@@ -390,8 +402,17 @@ def test_a_required_option_without_value_is_reported_once():
         ("[optimizer]\nlerning_rate = 1e-4", "lerning_rate: there is no such option. Did you mean learning_rate?"),
         ("qqqq = 1", "qqqq: there is no such option."),
         (
-            "[network_args]\nconv_dim = 4",
+            "[network]\nconv_dim = 4",
             'conv_dim: there is no such option. It is an argument of networks: network_args = ["conv_dim=VALUE"]',
+        ),
+        (
+            "[network_args]\nconv_dim = 4\nnetwork_alpha = 1",
+            'network_args: must be a list of texts, not a table: network_args = ["conv_dim=4"]',
+        ),
+        (
+            "optimizer_args = { weight_decay = 0.01, betas = [0.9, 0.99], decouple = true }",
+            "optimizer_args: must be a list of texts, not a table: "
+            'optimizer_args = ["weight_decay=0.01", "betas=0.9,0.99", "decouple=True"]',
         ),
         ("no_flip_aug = true", "no_flip_aug: there is no such option. Did you mean flip_aug?"),
     ],
@@ -411,7 +432,7 @@ def test_every_problem_is_reported_in_one_run(tmp_path):
         "--seed: a value is missing",
         "--stray: there is no such option.",
         f"{file}: nettwork_dim: there is no such option. Did you mean network_dim?",
-        f'{file}: network_alpha "1": must be a number',
+        f'{file}: network_alpha "1": must be a number; write 1 without quotes',
         f"{file}: max_validation_steps: not available in this version yet (validation); leave it out",
         "--learning_rate x: must be a number",
         "--deepspeed: not available in this version yet (DeepSpeed); leave it out",

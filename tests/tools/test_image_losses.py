@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from library.training.image_loss_report.command import run_image_losses_command
-from library.training.image_loss_report.loss_table import ImageLoss, begin_table
+from library.training.image_loss_report.difficulty import difficulties, fine_bins
+from library.training.image_loss_report.figure import draw_losses
+from library.training.image_loss_report.loss_table import ImageLoss, add_to_table, begin_table, read_table
 from tests.training.image_loss_report.tables import table_of
 
 TOOL = Path(__file__).parents[2] / "tools" / "image_losses.py"
@@ -64,6 +68,43 @@ def test_one_image_has_nothing_to_be_compared_with(tmp_path, capsys):
     assert lines[0].endswith("1 loss of 1 image, steps 1 to 1")
     assert not any("hardest" in line for line in lines)
     assert "0/0/a.png" in (tmp_path / "one.html").read_text("utf-8")
+
+
+def put_few(file: Path, images: int, exposures: int) -> Path:
+    rows = [ImageLoss(1, f"0/0/{number}.png", 80 * number, 0.9**number, 0.5) for number in range(images)]
+    begin_table(file, rows * exposures)
+    return file
+
+
+def test_few_losses_give_no_verdict(tmp_path, capsys):
+    lines = report(put_few(tmp_path / "few.csv", 12, 1), "--output", tmp_path / "few.html", capsys=capsys)
+    said = "too few losses (12) to tell images from timesteps: it takes 250; train longer"
+    assert said in lines
+    assert not any("hardest" in line or "chance" in line for line in lines)
+    page = (tmp_path / "few.html").read_text("utf-8")
+    assert f"No ratio says anything yet: {said}." in page
+    assert 'class="clear"' not in page
+
+
+def test_images_with_few_losses_are_not_judged(tmp_path, capsys):
+    file = put_few(tmp_path / "few.csv", 10, 26)
+    add_to_table(file, [ImageLoss(9, "0/0/new.png", 5, 30.0, 30.0)] * 4)
+    lines = report(file, capsys=capsys)
+    assert lines[-1] == "1 image with fewer than 5 losses: not judged"
+    assert not any(line.endswith("new.png") for line in lines)
+
+
+def test_the_figure_says_what_it_draws(tmp_path):
+    few, enough = (read_table(put_few(tmp_path / f"{count}.csv", 12, count)) for count in (1, 30))
+    for table, legends in ((few, 0), (enough, 1)):
+        usual = fine_bins(table)
+        found = replace(difficulties(table, usual), error=np.full(12, 9.0))
+        left, right = draw_losses(table, usual, found, 5).axes
+        assert (left.get_legend() is not None) == (len(left.lines) == 1) == bool(legends)
+        bars = [segment for bar in right.collections for segment in bar.get_segments()]
+        assert bool(bars) == bool(legends)
+        assert all(segment[:, 0].min() == pytest.approx(0) for segment in bars)
+        assert ["too few losses (12)" in text.get_text() for text in right.texts] == [True] * (1 - legends)
 
 
 def test_the_picture_and_the_page(file, tmp_path, capsys):

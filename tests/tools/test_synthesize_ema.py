@@ -22,10 +22,11 @@ def synthesize(*words) -> int:
 def test_files_and_what_is_told(folder, tmp_path, capsys):
     assert synthesize(folder, "--sigma_rel", "0.07", "0.2", "--plot", tmp_path / "profiles.png") == 0
     told = capsys.readouterr()
-    assert "dog-ema-snapshots: 16 snapshots of step 5 to 40" in told.out
+    assert "dog-ema-snapshots: 16 snapshots: 8 steps from 5 to 40, in 2 widths (0.05, 0.1)" in told.out
     assert "dog-ema-sigma0.07.safetensors: sigma_rel 0.07, error of its profile 1.3" in told.out
     assert "dog-ema-sigma0.2.safetensors: sigma_rel 0.2, error of its profile 7." in told.out
     assert told.out.count("Warning: that is another average than was asked for") == 1
+    assert "snapshots of 8 steps are too few for sigma_rel 0.2; train with --ema_snapshots_every_n_steps 3" in told.out
     assert told.err == ""
     assert {path.name for path in tmp_path.iterdir()} == {
         "dog-ema-snapshots", "dog-ema-sigma0.07.safetensors", "dog-ema-sigma0.2.safetensors", "profiles.png",
@@ -47,10 +48,17 @@ def test_step_precision_and_name(folder, tmp_path, capsys):
         assert file.get_tensor("x.lora_up.weight").dtype == torch.float32
 
 
+def test_a_run_too_short_for_a_wide_average(tmp_path, capsys):
+    write_run(tmp_path / "dog-ema-snapshots", steps=6, every=2)
+    assert synthesize(tmp_path / "dog-ema-snapshots", "--sigma_rel", "0.2") == 0
+    told = capsys.readouterr().out
+    assert "even snapshots of 6 steps would be too few for sigma_rel 0.2; choose a sigma_rel nearer to 0.05 or" in told
+
+
 def test_narrow_averages_are_warned_of(folder, capsys):
     assert synthesize(folder, "--sigma_rel", "0.02") == 0
     told = capsys.readouterr().out
-    assert "Warning: that is another average than was asked for; save snapshots more often" in told
+    assert "Warning: that is another average than was asked for: snapshots of 8 steps are too few for sigma" in told
     assert "Warning: the rounding of the snapshots may be 8 times as large in it" in told
 
 
@@ -64,6 +72,7 @@ def test_missing_snapshots_may_be_done_without(folder, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        ([], "--sigma_rel is missing: how wide the average is to be, as a share of the training; --sigma_rel 0.1 ("),
         (["--sigma_rel", "0.3"], "--sigma_rel 0.3: a relative width of 0.3 is impossible; it must be above 0"),
         (["--sigma_rel", "0", "0.1", "0.1"], "2. --sigma_rel 0.1 is given 2 times"),
         (["--sigma_rel", "0.1", "0.2", "--output", "{folder}/a.safetensors"], "one file cannot hold 2 averages"),

@@ -130,7 +130,7 @@ def test_a_cache_on_disk_knows_images_by_their_pixels(arguments, working_directo
         ("own_absent.Mine", "--dataset_class own_absent.Mine: there is no module own_absent"),
         ("own_dataset.Other", "--dataset_class own_dataset.Other: own_dataset has no class Other"),
         ("own_dataset.SIZES", "--dataset_class own_dataset.SIZES: own_dataset has no class SIZES"),
-        ("own_needy.Mine", "--dataset_class own_needy.Mine: it needs the package surely_absent: pip install"),
+        ("own_needy.Mine", "importing own_needy needs the module surely_absent, which is not installed"),
         ("own_broken.Mine", r"importing own_broken raised ZeroDivisionError: .*own_broken.py, line 2\)"),
         ("own_wrong.Mine", r"importing own_wrong raised SyntaxError: invalid syntax \(own_wrong.py, line 2\)\n"),
     ],

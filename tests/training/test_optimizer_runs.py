@@ -31,10 +31,12 @@ def test_an_optimizer_with_its_own_rates(arguments, tmp_path, capsys):
     file = run(arguments, optimizer_type="AdaFactor", lr_scheduler="cosine", text_encoder_lr=0, logging_dir=tmp_path)
     assert logged(tmp_path, "lr/unet") == pytest.approx([1e-2] * 4)
     assert metadata_of(file)["ss_optimizer"] == "transformers.optimization.Adafactor(relative_step=True)"
+    assert metadata_of(file)["ss_lr_scheduler"] == f"adafactor:{metadata_of(file)['ss_learning_rate']}"
     weights = load_file(file)
     assert all(name.startswith("lora_unet_") for name in weights)
     assert any(weight.any() for name, weight in weights.items() if "lora_up" in name)
     said = capsys.readouterr().err
+    assert "optimizer groups: unet; the optimizer takes steps of its own size" in said
     for notice in (
         "--text_encoder_lr 0: the network's part of the text encoders is not trained, and is left out of the file",
         "--learning_rate: no effect, since AdaFactor steps relatively to the size of the weights; with "

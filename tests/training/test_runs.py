@@ -253,17 +253,22 @@ def heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def test_interrupting_leaves_complete_files_only(arguments):
+@pytest.mark.parametrize(
+    ("number", "code", "said"), [(signal.SIGINT, 130, "Interrupted"), (signal.SIGTERM, 143, "Ended by SIGTERM")]
+)
+def test_interrupting_leaves_complete_files_only(arguments, number, code, said):
     process = start({**arguments, "--save_every_n_steps": "1", "--max_train_steps": "100000"})
     output_dir = Path(arguments["--output_dir"])
     deadline = time.monotonic() + 120
     while not list(output_dir.glob("tiny-step00000003.safetensors")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in errors
-    assert "Interrupted. Files saved so far are complete." in errors
+    last = max(output_dir.glob("tiny-step*.safetensors"))
+    assert f"{said} at step " in errors
+    assert f" of 100000; the last network saved is '{last}' of step {int(last.stem[-8:])}" in errors
     files = list(output_dir.iterdir())
     assert len(files) >= 3
     for file in files:

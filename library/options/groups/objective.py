@@ -42,8 +42,9 @@ class TimestepOptions(OptionGroup):
     )
     timestep_sampling: Literal["uniform", "logit_normal", "cosine"] = option(
         "uniform",
-        help="How often each timestep of the range is drawn: all alike, mostly the middle (--logit_mean and "
-        "--logit_std say where and how much), or the middle twice as often as the ends.",
+        help="How often each timestep of the range is drawn: all alike, mostly the middle (logit_normal: "
+        "--logit_mean and --logit_std say where and how much; with 0 and 1 it is what other trainers call sigmoid), or "
+        "the middle twice as often as the ends (cosine).",
     )
     logit_mean: float = option(
         0.0, help="Where logit_normal has its middle: 0 = halfway, above 0 = noisier, below 0 = cleaner."

@@ -14,6 +14,9 @@ Schedule = Literal[
 ]  # fmt: skip
 """adafactor may be followed by a colon and a learning rate, as elsewhere."""
 
+FOLLOWS_A_LOSS = "it follows a loss that is measured now and then, but a schedule here knows nothing but the step"
+"""Why a schedule such as ReduceLROnPlateau cannot be used."""
+
 OPTIMIZERS = "the remaining optimizers"
 
 
@@ -50,6 +53,8 @@ class OptimizerOptions(OptionGroup):
 
 def _allow_an_initial_rate(value: Any, check: Callable[[Any], Any]) -> Any:
     """adafactor:1e-3 beside the choices."""
+    if value == "reduce_lr_on_plateau":
+        raise ValueError(f"{FOLLOWS_A_LOSS}; use another, such as cosine")
     name, colon, rate = value.partition(":") if isinstance(value, str) else (value, "", "")
     if name == "adafactor" and colon:
         try:

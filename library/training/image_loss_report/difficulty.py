@@ -14,6 +14,9 @@ Integers = NDArray[np.integer]
 
 MOST_BINS = 50
 LOSSES_PER_BIN = 25
+LEAST_LOSSES = 10 * LOSSES_PER_BIN
+"""With fewer, the bins are so wide that an image's ratio says which timesteps were drawn for it."""
+LEAST_OF_IMAGE = 5
 CONFIDENCE = 0.95
 _POOLED_FREEDOM = 10
 """Degrees of freedom that the scatter of all images has in that of each one: that of a few losses says little."""
@@ -75,26 +78,34 @@ class Difficulties:
     count: Integers
     """losses of the image"""
 
+    @property
+    def is_judged(self) -> NDArray[np.bool_]:
+        """Whether there are enough losses of the image, and of all together, to say anything about it."""
+        enough: NDArray[np.bool_] = self.count >= LEAST_OF_IMAGE
+        return enough if self.count.sum() >= LEAST_LOSSES else np.zeros_like(enough)
+
     @cached_property
     def is_clear(self) -> NDArray[np.bool_]:
         """Whether the ratio differs from 1 by more than chance would give to any of so many images: a moderated t-test
         (Smyth 2004) with Bonferroni's correction."""
         tail = (1 - CONFIDENCE) / 2 / len(self.ratio)
-        return np.abs(self.ratio - 1) > _t_quantile(tail, self.count - 1 + _POOLED_FREEDOM) * self.error
+        margin = _t_quantile(tail, self.count - 1 + _POOLED_FREEDOM) * self.error
+        differs: NDArray[np.bool_] = np.abs(self.ratio - 1) > margin
+        return self.is_judged & differs
 
     def hardest_first(self) -> Integers:
         """Numbers of all images, by what their ratio is at least: those of which little is known are not in front."""
         return np.argsort(-(self.ratio - 2 * self.error), kind="stable")
 
     def hardest(self, most: int) -> Integers:
-        """Of those above 1."""
+        """Of those above 1 that can be judged."""
         order = self.hardest_first()
-        return order[self.ratio[order] > 1][:most]
+        return order[(self.is_judged & (self.ratio > 1))[order]][:most]
 
     def easiest(self, most: int) -> Integers:
-        """Of those below 1, the easiest first, by what their ratio is at most."""
+        """Of those below 1 that can be judged, the easiest first, by what their ratio is at most."""
         order = np.argsort(self.ratio + 2 * self.error, kind="stable")
-        return order[self.ratio[order] < 1][:most]
+        return order[(self.is_judged & (self.ratio < 1))[order]][:most]
 
 
 def difficulties(table: ImageLossTable, usual: TimestepBins) -> Difficulties:

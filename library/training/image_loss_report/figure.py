@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from library.training.image_loss_report.difficulty import Difficulties, TimestepBins
 from library.training.image_loss_report.loss_table import ImageLossTable
-from library.training.image_loss_report.text_report import shown_name
+from library.training.image_loss_report.text_report import shown_name, too_few
 
 MOST_DOTS = 20_000
 MOST_COLOURED = 4
@@ -60,18 +60,25 @@ def _draw_timesteps(axes: Axes, table: ImageLossTable, usual: TimestepBins, colo
     for image, colour in colours.items():
         rows = table.image == image
         axes.scatter(table.timestep[rows], table.loss[rows], s=14, color=[colour], linewidths=0)
-    axes.plot(usual.timestep, usual.loss, color="#1f4e9c", linewidth=2)
     axes.set(xlabel="timestep", ylabel="loss before weighting", yscale="log", title="Loss of each image of each step")
-    axes.text(0.99, 0.98, "line: mean of all images", transform=axes.transAxes, ha="right", va="top", color="#1f4e9c")
+    if len(usual.timestep) > 1:  # a single mean is no line
+        axes.plot(usual.timestep, usual.loss, color="#1f4e9c", linewidth=2, label="mean of all images")
+        axes.legend(loc="upper right")
     axes.grid(alpha=0.3)
 
 
 def _draw_ratios(axes: Axes, table: ImageLossTable, found: Difficulties, most: int, colours: dict[int, Any]) -> None:
+    if len(table.images) > 1 and not found.is_judged.any():
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, too_few(found), transform=axes.transAxes, ha="center", va="center", wrap=True)
+        return
     images = [*found.hardest(most), *found.easiest(most)[::-1]]
     rows = range(len(images))
     for row, image in zip(rows, images, strict=True):
         colour = colours.get(image, "#8090a8")
-        axes.errorbar(found.ratio[image], row, xerr=2 * found.error[image], fmt="o", color=colour, capsize=2)
+        ratio, reach = found.ratio[image], 2 * found.error[image]
+        below = min(reach, ratio)  # no loss is below 0
+        axes.errorbar(ratio, row, xerr=[[below], [reach]], fmt="o", color=colour, capsize=2)
     axes.axvline(1, color="#1f4e9c", linewidth=1)
     axes.set_yticks(rows, [_short(shown_name(table.images[image])) for image in images])
     axes.set(

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from library.training.image_loss_report.difficulty import CONFIDENCE, Difficulties
 from library.training.image_loss_report.loss_table import ImageLossTable
-from library.training.image_loss_report.text_report import shown_name
+from library.training.image_loss_report.text_report import shown_name, too_few
 from library.wording import counted
 
 _HEAD = """<!DOCTYPE html>
@@ -30,9 +30,11 @@ def report_page(path: Path, table: ImageLossTable, found: Difficulties, figure: 
     figure.savefig(picture, format="png", dpi=110)
     data = base64.b64encode(picture.getvalue()).decode("ascii")
     losses, images = counted(len(table.loss), "loss", "losses"), counted(len(table.images), "image")
-    about = (
-        f"{losses} of {images}, the hardest first. Bold: the ratio differs from 1 by more than chance gives to any of "
-        f"so many images ({CONFIDENCE:.0%} confidence)."
+    about = f"{losses} of {images}, the hardest first. " + (
+        f"Bold: the ratio differs from 1 by more than chance gives to any of so many images ({CONFIDENCE:.0%} "
+        "confidence)."
+        if found.is_judged.any()
+        else f"No ratio says anything yet: {too_few(found)}."
     )
     notes = "".join(f"<p>Left out: {escape(note)}</p>" for note in table.left_out)
     rows = "\n".join(_row(table, found, int(image)) for image in found.hardest_first())

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from library.training.image_loss_report.difficulty import CONFIDENCE, Difficulties, Integers, TimestepBins, bin_losses
+from library.training.image_loss_report.difficulty import (
+    CONFIDENCE,
+    LEAST_LOSSES,
+    LEAST_OF_IMAGE,
+    Difficulties,
+    Integers,
+    TimestepBins,
+    bin_losses,
+)
 from library.training.image_loss_report.loss_table import NUM_TIMESTEPS, ImageLossTable
 from library.wording import counted, writable
 
@@ -25,6 +33,9 @@ def report_lines(path: Path, table: ImageLossTable, found: Difficulties, most: i
     if len(table.images) == 1:
         return
     yield ""
+    if not found.is_judged.any():
+        yield too_few(found)
+        return
     yield "The hardest images: loss / what is usual at the same timesteps"
     yield from _image_lines(table, found, found.hardest(most))
     yield ""
@@ -35,6 +46,18 @@ def report_lines(path: Path, table: ImageLossTable, found: Difficulties, most: i
         f"* {found.is_clear.sum()} of {images} differ from 1 by more than chance gives to any of so many "
         f"({CONFIDENCE:.0%} confidence)"
     )
+    if not found.is_judged.all():
+        unjudged = counted(int((~found.is_judged).sum()), "image")
+        yield f"{unjudged} with fewer than {LEAST_OF_IMAGE} losses: not judged"
+
+
+def too_few(found: Difficulties) -> str:
+    """Why no image can be judged."""
+    total = int(found.count.sum())
+    if total < LEAST_LOSSES:
+        return f"too few losses ({total}) to tell images from timesteps: it takes {LEAST_LOSSES}; train longer"
+    most = counted(int(found.count.max()), "loss", "losses")
+    return f"too few losses of each image (at most {most}) to judge it: it takes {LEAST_OF_IMAGE}; train longer"
 
 
 def _bin_lines(bins: TimestepBins) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from library.console import set_up_console, show
 from library.errors import UserError, format_problems
@@ -18,6 +19,7 @@ def run_plan_command(words: Sequence[str]) -> int:
     try:
         line = read_launch_line(words)
         resolved = resolve_options(build_parser("plan.py", ""), line.options)
+        resolved = replace(resolved, warnings=(*line.notices, *resolved.warnings))
         set_up_console(resolved.settings.console)
         families = line.families or families_of_model(resolved)
         show_plan(resolved, families, line.num_processes, line.json_file, line.chart_file)

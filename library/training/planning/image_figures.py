@@ -35,6 +35,8 @@ class SubsetFigures:
     """images with a picture of their own as mask for the loss"""
     alpha_masks: int
     """images whose transparency, if they have any, is the mask"""
+    preserved: int
+    """images on which the network is to change nothing (diff_output_preservation)"""
     held_out: int
     """images kept for validation, which are not among the others"""
     exposures: Spread | None
@@ -83,6 +85,16 @@ class DatasetFigures:
         """Images that are used."""
         return sum(subset.images - subset.unused for subset in self.subsets if subset.is_reg == is_reg)
 
+    @property
+    def masked(self) -> int:
+        """Images with a mask, which counts with --masked_loss."""
+        return sum(subset.mask_files + subset.alpha_masks for subset in self.subsets)
+
+    @property
+    def preserved(self) -> int:
+        """Images on which the network is to change nothing."""
+        return sum(subset.preserved for subset in self.subsets)
+
     def uses(self, is_reg: bool) -> int:
         """Images with their repeats in an epoch."""
         return sum(subset.uses for subset in self.subsets if subset.is_reg == is_reg)
@@ -120,6 +132,7 @@ def _subsets(dataset: Dataset, exposures: Mapping[str, int] | None) -> Iterator[
             uses=sum(record.repeats for record in own),
             mask_files=sum(record.mask_path is not None for record in used),
             alpha_masks=sum(record.alpha_mask and record.mask_path is None for record in used),
+            preserved=len(used) if subset.preserves_output else 0,
             held_out=len(held_out[index]),
             exposures=_spread(used, exposures),
         )

@@ -1,7 +1,7 @@
 """The command line of a training, as it is handed to the plan: with its launcher and script, or without."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 
@@ -15,11 +15,24 @@ space and everything that is wrong. Needs no GPU and loads no model.
 
 Put it in front of the command line of the training:
 
-  python tools/plan.py accelerate launch --num_processes 2 train_network.py --config_file dog.toml
+  python tools/plan.py accelerate launch --multi_gpu --num_processes 2 train_network.py --config_file dog.toml
 
 The launcher may be left out, and the script, too, if the model file tells which one it belongs to. With
 --debug_dataset, pages with the pictures and captions of the first batches are written as well. The exit code is 1 if
 the training would not start."""
+
+
+_STARTS_SEVERAL = {
+    "multi_gpu",
+    "use_deepspeed",
+    "use_fsdp",
+    "use_megatron_lm",
+    "tpu",
+    "mpirun_hostfile",
+    "config_file",
+}
+"""Options with which `accelerate launch` starts the processes that it is told to, or whose file says whether it does.
+Without them it starts one, unless a configuration says otherwise, or there is none and it finds several GPUs."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +42,8 @@ class LaunchLine:
     options: tuple[str, ...]
     """of the training script"""
     num_processes: int
+    notices: tuple[str, ...]
+    """where the launcher may start another number of processes"""
     json_file: Path | None
     chart_file: Path | None
 
@@ -54,9 +69,28 @@ def read_launch_line(words: Sequence[str]) -> LaunchLine:
         families=None if script is None else tuple(family for family in FAMILIES if family.script == script),
         options=tuple(options),
         num_processes=own.num_processes or 1,
+        notices=tuple(_launch_notices(launcher, own.num_processes)),
         json_file=own.json,
         chart_file=own.draw_schedule,
     )
+
+
+def _launch_notices(launcher: Sequence[str], num_processes: int | None) -> Iterator[str]:
+    if not any(_script(word).startswith("accelerate") for word in launcher):
+        return
+    options = {word.partition("=")[0].lstrip("-").replace("-", "_") for word in launcher if word.startswith("--")}
+    if num_processes is None and options & _STARTS_SEVERAL:
+        yield (
+            "accelerate launch without --num_processes: this plan is for one process, but accelerate starts as many as "
+            "its configuration says or as it finds GPUs; give --num_processes to plan for them"
+        )
+    if "num_processes" in options and (num_processes or 1) > 1 and not options & _STARTS_SEVERAL:
+        yield (
+            f"accelerate launch --num_processes {num_processes}: this starts {num_processes} processes only where "
+            "accelerate is configured for several GPUs, or is not configured and finds several; elsewhere it starts "
+            "one, and never more with --cpu. Give it --multi_gpu (without GPUs, set the environment variable "
+            "ACCELERATE_USE_CPU=true beside it, in place of --cpu)"
+        )
 
 
 def _script(word: str) -> str:

@@ -22,7 +22,7 @@ _BUCKET_HEADINGS = ("bucket", "images", "per epoch", "batches", "last batch", "e
 
 
 def plan_text(report: RunReport) -> str:
-    sections = [_run(report), *map(_dataset, report.datasets)]
+    sections = [_run(report), *(_dataset(figures, report.masks_count) for figures in report.datasets)]
     if report.training is not None:
         sections += [_captions(report.training.captions), _length(report, report.training)]
         sections += [_learning_rate(report.training.learning_rate), _output(report.training.output)]
@@ -53,6 +53,18 @@ def describe_batches(datasets: Sequence[DatasetFigures], counts: StepCounts, num
     )
 
 
+def describe_special_images(figures: DatasetFigures, masks_count: bool) -> Iterator[str]:
+    """Images of a dataset that are not trained on as a whole, or not as they are."""
+    if masks_count:
+        yield f"masks: {figures.masked} of {counted(_used(figures), 'image')}; the others count everywhere"
+    if figures.preserved:
+        yield f"diff_output_preservation: {counted(figures.preserved, 'image')}, on which the model is to stay as it is"
+
+
+def _used(figures: DatasetFigures) -> int:
+    return figures.images(is_reg=False) + figures.images(is_reg=True)
+
+
 def _run(report: RunReport) -> Iterator[str]:
     yield "What this run would do"
     if report.model is None:
@@ -78,10 +90,11 @@ def _numbers_of_images(report: RunReport) -> Iterator[str]:
     yield from (f"{number} {what}" for what, number in numbers.items() if number)
 
 
-def _dataset(figures: DatasetFigures) -> Iterator[str]:
+def _dataset(figures: DatasetFigures, masks_count: bool) -> Iterator[str]:
     resolution = "x".join(map(str, figures.resolution or ()))
     yield f"Dataset {figures.number}: resolution {resolution} pixels, batch size {figures.batch_size}"
     yield from _indented(table(_SUBSET_HEADINGS, [_subset_row(one) for one in figures.subsets], left=frozenset({1, 5})))
+    yield from _indented(describe_special_images(figures, masks_count))
     if figures.buckets:
         yield ""
         rows = [_bucket_row(one) for one in figures.buckets]

@@ -58,6 +58,8 @@ class RunReport:
     """None = the run draws one; examples are then those of SEED_IF_NONE"""
     num_processes: int
     datasets: tuple[DatasetFigures, ...]
+    masks_count: bool
+    """--masked_loss"""
     skipped: tuple[SkippedImage, ...]
     training: TrainingFigures | None
     """None = there is nothing to train on"""
@@ -102,6 +104,7 @@ def build_report(found: Examination, num_processes: int) -> RunReport:
         seed=settings.training.seed,
         num_processes=num_processes,
         datasets=tuple(dataset_figures(number, one, uses) for number, one in enumerate(found.datasets, 1)),
+        masks_count=settings.loss.masked_loss,
         skipped=tuple(found.findings.skipped),
         training=training,
         caches=caches,

@@ -109,7 +109,7 @@ def test_unknown_arguments(module, name, message):
     ],
 )
 def test_several_arguments_in_one_text(value, its_value, other):
-    fix = f'these are several arguments; give each by itself: --network_args "conv_dim={its_value}" "{other}"'
+    fix = f'these are several arguments; give each its own quotes: --network_args "conv_dim={its_value}" "{other}"'
     refuse("networks.lora", {"conv_dim": value}, f"--network_args conv_dim={value}: {fix}")
 
 

@@ -71,6 +71,9 @@ def test_networks_of_others():
     )
     assert describe_network(object(), groups) == "1,501 numbers that are trained"
     assert describe_groups(groups, ["a", "b"], 0.25) == "a (learning rate 0.5), b (learning rate 0.25)"
+    assert describe_groups(groups, ["a", "b"], None) == (
+        "a, b; the optimizer takes steps of its own size, whatever the learning rate is"
+    )
 
 
 def test_every_layer_is_named_if_asked_to(caplog, tmp_path):

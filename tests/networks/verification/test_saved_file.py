@@ -49,6 +49,11 @@ WAYS_TO_HALF = {
 }
 
 
+def test_layers_that_changed_too_little_are_said(tmp_path):
+    said = str(Saved(CASES["lora, convolutions"], tmp_path, size=1e-9).verify())
+    assert said == "23 layers changed too little to be told from rounding"
+
+
 FIRST_OF_EACH_MODULE = {case.module: name for name, case in reversed(CASES.items())}
 OF_OTHER_LAYERS = ("lora, norms", "lora, pissa", "dora per output", "loha, decomposed", "oft, rescaled")
 

@@ -27,7 +27,7 @@ PROBLEMS = [
 NOTICES = [
     Case(
         "--ema_device cpu",
-        "--ema_device cpu has no effect without --ema_decay or --ema_snapshots_every_n_steps",
+        "--ema_device has no effect without --ema_decay or --ema_snapshots_every_n_steps",
         "--ema_device cpu --ema_snapshots_every_n_steps 5",
     ),
     Case(

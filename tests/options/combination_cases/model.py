@@ -14,12 +14,14 @@ PROBLEMS = [
     ),
     *(
         Case(
-            f"--full_{name} --mixed_precision {other}",
-            f"--full_{name} needs --mixed_precision {name}, but it is {other}",
+            f"--full_{name} {given}".strip(),
+            f"--full_{name} with --mixed_precision {precision}: give --mixed_precision {name}",
             f"--full_{name} --mixed_precision {name} --use_8bit_adam",
         )
-        for name, others in (("fp16", ("no", "bf16")), ("bf16", ("no", "fp16")))
-        for other in others
+        for name, other in (("fp16", "bf16"), ("bf16", "fp16"))
+        for given, precision in (
+            ("", "no, the default"), ("--mixed_precision no", "no"), (f"--mixed_precision {other}", other),
+        )
     ),
     *(
         Case(

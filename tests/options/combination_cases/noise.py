@@ -20,6 +20,11 @@ PROBLEMS = [
 
 NOTICES = [
     Case(
+        "--noise_offset 1",
+        "--noise_offset 1 is far above the usual 0.05 to 0.1: pictures will be very dark or very bright",
+        "--noise_offset 0.5",
+    ),
+    Case(
         "--adaptive_noise_scale 0.05 --noise_offset 0",
         "--adaptive_noise_scale has no effect with --noise_offset 0",
         "--adaptive_noise_scale 0 --noise_offset 0",

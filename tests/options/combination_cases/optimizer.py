@@ -101,8 +101,30 @@ NOTICES = [
     ),
     Case(
         "--optimizer_type adafactor --optimizer_args relative_step=False warmup_init=True",
-        "--optimizer_args relative_step=False has no effect, since warmup_init=True needs relative steps",
+        "--optimizer_args relative_step=False has no effect, since warmup_init=True forces relative steps; give "
+        "warmup_init=False",
         "--optimizer_type adafactor --optimizer_args relative_step=True warmup_init=True",
+    ),
+    Case(
+        "--optimizer_type adafactor --optimizer_args warmup_init=True --unet_lr 1e-4",
+        "--unet_lr: no effect, since adafactor steps relatively to the size of the weights; with --optimizer_args "
+        "relative_step=False warmup_init=False, learning rates count",
+        "--optimizer_type adafactor --optimizer_args warmup_init=True",
+    ),
+    *(
+        Case(
+            f"{optimizer} --lr_scheduler cosine_with_restarts --lr_scheduler_num_cycles 2",
+            "--lr_scheduler cosine_with_restarts: restarts disturb the learning rate that "
+            f"{optimizer.split()[1]} finds; --lr_scheduler cosine is usual with it",
+            f"{quiet} --lr_scheduler cosine_with_restarts",
+        )
+        for optimizer, quiet in (
+            ("--optimizer_type Prodigy --learning_rate 1", "--optimizer_type Prodigy --learning_rate 1"),
+            (
+                "--optimizer_type ProdigyPlusScheduleFree --learning_rate 1 --optimizer_args use_schedulefree=False",
+                "--lr_scheduler_num_cycles 2",
+            ),
+        )
     ),
     Case(
         "--optimizer_type adafactor --optimizer_args relative_step=False --lr_scheduler constant_with_warmup",

@@ -12,7 +12,7 @@ _NEEDS_RULES = (
 PROBLEMS = [
     Case(
         "--lr_scheduler cosine_with_min_lr",
-        "--lr_scheduler cosine_with_min_lr needs --lr_scheduler_min_lr_ratio",
+        "--lr_scheduler cosine_with_min_lr needs --lr_scheduler_min_lr_ratio, such as 0.1",
         "--lr_scheduler cosine_with_min_lr --lr_scheduler_min_lr_ratio 0.1",
     ),
     Case(

@@ -98,6 +98,15 @@ def test_a_few_losses_prove_nothing(exposures):
     assert found.error.min() > 0.5 * np.median(found.error)
 
 
+@pytest.mark.parametrize(("images", "exposures", "judged"), [(40, 6, 0), (50, 5, 50), (250, 4, 0)])
+def test_nothing_is_said_of_too_few_losses(images, exposures, judged):
+    """Of all together, which cannot tell images from timesteps, or of each."""
+    found = found_in(table_of([9.0, *[1.0] * (images - 1)], exposures))
+    assert found.is_judged.sum() == judged
+    assert found.is_clear.any() == bool(judged)
+    assert bool(len(found.hardest(3))) == bool(len(found.easiest(3))) == bool(judged)
+
+
 def test_images_of_which_little_is_known_are_not_in_front():
     table = table_of(np.ones(100), 50)
     loss = np.append(table.loss, usual_loss(500) * np.array([1.0, 1.3]))

@@ -1,6 +1,8 @@
 """Numbers about subsets, buckets and exposures, against the batches that are really made."""
 
 from collections import Counter
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from library.dataset.batch_plan import batches_of_epoch, count_batches
 from library.options.dataset_settings import SubsetSettings
 from library.training.batch_schedule import BatchSchedule
 from library.training.planning.image_figures import Spread, dataset_figures, exposures_of_run
+from library.training.planning.report_text import describe_special_images
 from library.training.step_counts import count_steps
 from tests.training.planning.planned_data import dataset_of, record
 
@@ -91,3 +94,20 @@ def test_exposures_are_those_of_the_run(processes, accumulation, steps):
     )
     assert +exposures_of_run(schedule) == brute_force
     assert sum(brute_force.values()) > 0
+
+
+def test_masks_and_preserved_images_are_said():
+    records = [record(f"{number}.png") for number in range(3)]
+    records[0] = replace(records[0], mask_path=Path("mask.png"))
+    preserving = SubsetSettings(image_dir="x", custom_attributes={"diff_output_preservation": True})
+    dataset = dataset_of(*records, batch_size=1)
+    figures = dataset_figures(
+        1, replace(dataset, settings=dataset.settings.model_copy(update={"subsets": (preserving,)}))
+    )
+    preserved = "diff_output_preservation: 3 images, on which the model is to stay as it is"
+    assert list(describe_special_images(figures, masks_count=True)) == [
+        "masks: 1 of 3 images; the others count everywhere",
+        preserved,
+    ]
+    assert list(describe_special_images(figures, masks_count=False)) == [preserved]
+    assert list(describe_special_images(dataset_figures(1, dataset), masks_count=False)) == []

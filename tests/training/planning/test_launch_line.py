@@ -49,6 +49,37 @@ def test_scripts_are_those_of_the_families():
     assert SCRIPTS == ("train_network.py", "sdxl_train_network.py")
 
 
+LACKING = "accelerate launch --num_processes 2: this starts 2 processes only where accelerate is configured for several"
+UNCOUNTED = "accelerate launch without --num_processes: this plan is for one process, but accelerate starts as many as"
+
+
+@pytest.mark.parametrize(
+    ("before", "notice"),
+    [
+        ("accelerate launch --num_processes 2", LACKING),
+        ("accelerate launch --cpu --num-processes=2", LACKING),
+        ("python -m accelerate.commands.launch --num_processes 2", LACKING),
+        ("C:\\venv\\accelerate.exe launch --num_processes 2", LACKING),
+        ("accelerate launch --multi_gpu", UNCOUNTED),
+        ("accelerate launch --config_file=four.yaml", UNCOUNTED),
+        ("accelerate launch --multi_gpu --num_processes 2", None),
+        ("accelerate launch --multi-gpu --num-processes 2", None),
+        ("accelerate launch --config_file two.yaml --num_processes 2", None),
+        ("accelerate launch --num_processes 1", None),
+        ("accelerate launch", None),
+        ("torchrun --nproc_per_node 2", None),
+        ("python", None),
+    ],
+)
+def test_launchers_that_may_start_another_number(before, notice):
+    notices = read_launch_line([*before.split(), "train_network.py", *OPTIONS]).notices
+    assert [text[: len(notice or "")] for text in notices] == ([] if notice is None else [notice])
+
+
+def test_a_number_for_the_plan_alone_says_nothing_of_the_launcher():
+    assert read_launch_line(["accelerate", "launch", "train_network.py", "--num_processes", "2"]).notices == ()
+
+
 def test_the_plans_own_options_may_stand_anywhere():
     words = ["--json", "a b.json", "accelerate", "launch", "train_network.py", "--seed", "1", "--num_processes", "2"]
     line = read_launch_line([*words, "--v2"])

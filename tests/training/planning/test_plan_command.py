@@ -38,7 +38,7 @@ def test_the_whole_text(capsys, arguments, train_data_dir, tmp_path):
     del arguments["--max_data_loader_n_workers"]
     (train_data_dir / "3_sks cat" / "image 5.png").write_bytes(b"no image")
     (train_data_dir / "3_sks cat" / "image 5.txt").write_text("sks cat")
-    assert plan(arguments, "accelerate", "launch", "--num_processes", "2", "train_network.py") == 0
+    assert plan(arguments, "accelerate", "launch", "--multi_gpu", "--num_processes", "2", "train_network.py") == 0
     shown = capsys.readouterr()
     assert shown.err == ""
     text, warnings = shown.out.split("\n1 warning\n")
@@ -338,6 +338,12 @@ def test_debug_dataset_with_problems(capsys, arguments):
     assert "2 problems were found:" in shown.err
     assert "This run cannot start: 2 problems." in shown.out
     assert (Path(arguments["--output_dir"]) / "dataset_preview" / "index.html").is_file()
+
+
+def test_a_launch_line_that_may_start_fewer_processes(capsys, arguments):
+    assert plan(arguments, "accelerate", "launch", "--num_processes", "2", "train_network.py") == 0
+    shown = capsys.readouterr().out
+    assert "\n1 warning\n  1. accelerate launch --num_processes 2: this starts 2 processes only where" in shown
 
 
 def test_debug_dataset_in_another_process_does_nothing(capsys, arguments, monkeypatch):

@@ -1,0 +1,1 @@
+"""Tests of what files say about how they were trained."""
