@@ -109,7 +109,7 @@ def _require_same_weights(contenders: Sequence[Contender]) -> None:
     first, *others = contenders
     for other in others:
         pairs = zip(first.parameters, other.parameters, strict=True)
-        error = max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
+        error = max(float((ours - theirs).detach().abs().max()) for ours, theirs in pairs)
         if error > 1e-5:
             raise SystemExit(f"{first.name} and {other.name} differ by {error}")
 
