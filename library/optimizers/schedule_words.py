@@ -30,7 +30,7 @@ def _after_warmup(options: ScheduleOptions, warmup: int, max_train_steps: int) -
         case "cosine":
             return "down to 0"
         case "cosine_with_restarts":
-            return f"down to 0 {f'{cycles} times' if cycles > 1 else 'once'}"
+            return "down to 0" + (f", {cycles} times" if cycles > 1 else "")
         case "cosine_with_min_lr":
             return f"down to {lowest}" if cycles == 1 else f"{cycles} half cosines between the full rate and {lowest}"
         case "polynomial":

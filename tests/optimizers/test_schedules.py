@@ -265,7 +265,7 @@ def test_what_the_optimizer_leaves_to_the_schedule(optimizer, left):
         ({"lr_scheduler": "linear"}, "linear: evenly down to 0"),
         (
             {"lr_scheduler": "cosine_with_restarts", "lr_scheduler_num_cycles": 3},
-            "cosine_with_restarts: down to 0 3 times",
+            "cosine_with_restarts: down to 0, 3 times",
         ),
         (
             {"lr_scheduler": "warmup_stable_decay", "lr_warmup_steps": 1, "lr_decay_steps": 200},
