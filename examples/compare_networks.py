@@ -7,14 +7,13 @@ sheet with the same prompts drawn with each. Takes about two minutes for each ki
 are there already are not trained again.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_training import ROOT, draw_sheet, heldout_losses, train_demo
+from demo_training import choose, heldout_losses, train_demo, write_comparison
 from safetensors import safe_open
 
 
@@ -93,18 +92,9 @@ def as_table(results: Sequence[Result]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"of {', '.join(each.name for each in RECIPES)}")
-    parser.add_argument("--output_dir", type=Path, default=ROOT / "output" / "networks", help="where the results go")
-    options = parser.parse_args()
-    unknown = set(options.kinds) - {recipe.name for recipe in RECIPES}
-    if unknown:
-        parser.error(f"there is no kind {', '.join(sorted(unknown))}")
-    output = options.output_dir.resolve()
-    results = [measure(recipe, output) for recipe in RECIPES if not options.kinds or recipe.name in options.kinds]
-    (output / "networks.md").write_text(as_table(results), encoding="utf-8")
-    draw_sheet({result.recipe.name: result.recipe.name for result in results}, output, output / "networks.png")
-    print(f"Table: {output / 'networks.md'}\nSheet: {output / 'networks.png'}")
+    names, output = choose(__doc__ or "", "kind", [recipe.name for recipe in RECIPES], "networks")
+    results = [measure(recipe, output) for recipe in RECIPES if recipe.name in names]
+    write_comparison("networks", as_table(results), names, output)
     return 0
 
 

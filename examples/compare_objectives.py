@@ -8,13 +8,12 @@ other pictures is measured in the same way for all of them (plain noise, all tim
 about two minutes for each setting on two CPU cores; networks that are there already are not trained again.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo_training import ROOT, draw_sheet, heldout_losses, train_demo
+from demo_training import choose, heldout_losses, train_demo, write_comparison
 
 
 @dataclass(frozen=True)
@@ -84,20 +83,9 @@ def as_table(results: Sequence[Result]) -> str:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    names = ", ".join(setting.name for setting in SETTINGS)
-    parser.add_argument("settings", nargs="*", metavar="SETTING", help=f"of {names}")
-    parser.add_argument("--output_dir", type=Path, default=ROOT / "output" / "objectives", help="where the results go")
-    arguments = parser.parse_args()
-    unknown = set(arguments.settings) - {setting.name for setting in SETTINGS}
-    if unknown:
-        parser.error(f"there is no setting {', '.join(sorted(unknown))}; there are {names}")
-    output = arguments.output_dir.resolve()
-    chosen = [setting for setting in SETTINGS if not arguments.settings or setting.name in arguments.settings]
-    results = [measure(setting, output) for setting in chosen]
-    (output / "objectives.md").write_text(as_table(results), encoding="utf-8")
-    draw_sheet({setting.name: setting.name for setting in chosen}, output, output / "objectives.png")
-    print(f"Table: {output / 'objectives.md'}\nSheet: {output / 'objectives.png'}")
+    names, output = choose(__doc__ or "", "setting", [setting.name for setting in SETTINGS], "objectives")
+    results = [measure(setting, output) for setting in SETTINGS if setting.name in names]
+    write_comparison("objectives", as_table(results), names, output)
     return 0
 
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from library.dataset.batches.draws import DrawRecipe, Draws, PyramidShape
+from library.dataset.batches.draws import DrawRecipe, Draws, PyramidShape, drawn
 from library.diffusion.noise_schedule import (
     NUM_TIMESTEPS,
     NoiseSchedule,
@@ -48,9 +48,9 @@ class Noising:
         """The noise that is to be predicted, offset first, then multi-resolution. (batch, channels, height, width)"""
         noise = draws.noise
         if self.shaping.noise_offset:
-            noise = add_offset_noise(noise, _drawn(draws.offset), self._offset_strength(draws, latents))
+            noise = add_offset_noise(noise, drawn(draws.offset), self._offset_strength(draws, latents))
         if self.shaping.multires_noise_iterations:
-            noise = add_pyramid_noise(noise, _drawn(draws.pyramid))
+            noise = add_pyramid_noise(noise, drawn(draws.pyramid))
         return noise
 
     def noisy_latents(
@@ -64,7 +64,7 @@ class Noising:
         if strength:
             random = self.shaping.ip_noise_gamma_random_strength
             noise = perturb_input(
-                noise, _drawn(draws.input_noise), strength * _drawn(draws.input_strength) if random else strength
+                noise, drawn(draws.input_noise), strength * drawn(draws.input_strength) if random else strength
             )
         return add_noise(self.schedule, latents, noise, timesteps)
 
@@ -73,7 +73,7 @@ class Noising:
         shaping = self.shaping
         strength: float | torch.Tensor = shaping.noise_offset or 0.0
         if shaping.noise_offset_random_strength:
-            strength = strength * _drawn(draws.offset_strength)[:, None]
+            strength = strength * drawn(draws.offset_strength)[:, None]
         if shaping.adaptive_noise_scale:
             strength = adapt_offset_strength(strength, latents, shaping.adaptive_noise_scale)
         return strength
@@ -116,13 +116,3 @@ def _distribution(options: TimestepOptions) -> Distribution:
             return partial(logit_normal, mean=options.logit_mean, std=options.logit_std)
         case "cosine":
             return cosine
-
-
-def _drawn(draws: torch.Tensor | None) -> torch.Tensor:
-    """
-    Raises:
-        ValueError: the batch was prepared for other options.
-    """
-    if draws is None:
-        raise ValueError("the batch lacks draws that these options need: prepare it with their draw_recipe")
-    return draws

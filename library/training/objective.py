@@ -5,6 +5,7 @@ from functools import reduce
 
 import torch
 
+from library.dataset.batches.draws import drawn
 from library.dataset.batches.training_batch import TrainingBatch
 from library.diffusion.conditioning import TextConditioning
 from library.diffusion.elementwise_losses import HUBER_LOSSES, elementwise_loss, huber_thresholds
@@ -117,14 +118,15 @@ def latents_of(model: ModelAdapter, batch: TrainingBatch) -> torch.Tensor:
     Raises:
         UserError: the VAE gives none that could be used; names the image.
     """
-    draws = batch.draws.posterior
     if batch.latents is not None:
         latents = batch.latents.float()
-        return latents if batch.deviations is None else latents + batch.deviations.float() * draws
+        return (
+            latents if batch.deviations is None else latents + batch.deviations.float() * drawn(batch.draws.posterior)
+        )
     if batch.pixels is None:
         raise ValueError("a batch needs pixels or latents")
     try:
-        return model.encode_images(batch.pixels, draws)
+        return model.encode_images(batch.pixels, drawn(batch.draws.posterior))
     except NonFiniteLatentsError as error:
         raise UserError(f"image {batch.image_ids[error.rows[0]]}: {NO_FINITE_LATENTS}") from None
 

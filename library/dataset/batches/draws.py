@@ -56,6 +56,16 @@ class Draws:
     """(batch,), uniform in [0, 1)"""
 
 
+def drawn(draws: torch.Tensor | None) -> torch.Tensor:
+    """
+    Raises:
+        ValueError: the batch was prepared for other options.
+    """
+    if draws is None:
+        raise ValueError("the batch lacks draws that these options need: prepare it with their draw_recipe")
+    return draws
+
+
 def draw_for(
     batch: PlannedBatch,
     layout: LatentLayout,
