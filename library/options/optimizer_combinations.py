@@ -128,6 +128,17 @@ def _adafactor(settings: Settings, given: Given) -> Iterator[Finding]:
         )
 
 
+def _adafactor_of_others(settings: Settings, given: Given) -> Iterator[Finding]:
+    """That of pytorch_optimizer has the same default."""
+    chosen = ChosenOptimizer(settings.optimizer)
+    is_theirs = chosen.class_name == "adafactor" and chosen.name.startswith("pytorch_optimizer.")
+    if is_theirs and chosen.arguments.get("relative_step", True) is not False:
+        yield Notice(
+            f"{_named(chosen)} steps relatively to the size of the weights, so that learning rates and schedules have "
+            "no effect; with --optimizer_args relative_step=False, they count"
+        )
+
+
 def _own_schedule(settings: Settings, given: Given) -> Iterator[Finding]:
     chosen, schedule = ChosenOptimizer(settings.optimizer), settings.schedule
     if not chosen.has_own_schedule:
@@ -187,4 +198,7 @@ def _listed(rates: tuple[float, ...]) -> str:
     return " ".join(f"{rate:g}" for rate in rates)
 
 
-OPTIMIZER_RULES = (_optimizer, _rates_of_zero, _found_rates, _restarts, _adafactor, _own_schedule, _fused_backward)
+OPTIMIZER_RULES = (
+    _optimizer, _rates_of_zero, _found_rates, _restarts, _adafactor, _adafactor_of_others, _own_schedule,
+    _fused_backward,
+)  # fmt: skip

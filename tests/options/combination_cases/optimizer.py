@@ -100,6 +100,12 @@ NOTICES = [
         "--network_args loraplus_lr_ratio=4",
     ),
     Case(
+        "--optimizer_type pytorch_optimizer.AdaFactor",
+        "pytorch_optimizer.AdaFactor steps relatively to the size of the weights, so that learning rates and schedules "
+        "have no effect; with --optimizer_args relative_step=False, they count",
+        "--optimizer_type pytorch_optimizer.AdaFactor --optimizer_args relative_step=False",
+    ),
+    Case(
         "--optimizer_type adafactor --optimizer_args relative_step=False warmup_init=True",
         "--optimizer_args relative_step=False has no effect, since warmup_init=True forces relative steps; give "
         "warmup_init=False",
