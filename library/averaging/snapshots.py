@@ -11,7 +11,6 @@ from library.wording import counted, listed
 from networks.files.weights_file import read_network_metadata
 
 _MOST_NAMES = 3
-_BLOCK = 2**20
 _SIZE_OF_LENGTH = 8
 
 
@@ -99,13 +98,10 @@ def _require_undamaged(snapshot: Snapshot) -> None:
 
 def _hash_of_tensors(file: Path) -> str:
     """Of everything after the header; see networks.files.weights_file.network_hashes."""
-    digest = hashlib.sha256()
     with open(file, "rb") as content:
         header = int.from_bytes(content.read(_SIZE_OF_LENGTH), "little")
         content.seek(_SIZE_OF_LENGTH + header)
-        for block in iter(lambda: content.read(_BLOCK), b""):
-            digest.update(block)
-    return digest.hexdigest()
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _steps(steps: Sequence[int]) -> str:

@@ -16,7 +16,6 @@ from library.metadata.model_hashes import ModelHashes
 from library.metadata.modelspec import modelspec_fields
 from library.models.family import ModelFamily
 from library.optimizers.scheduled_rates import schedule_beside
-from library.options.chosen_optimizer import ChosenOptimizer
 from library.options.groups import NetworkOptions, OptimizerOptions, ScheduleOptions
 from library.options.resolution import ResolvedOptions
 from library.version import source_identity
@@ -30,8 +29,8 @@ MINIMUM_FIELDS = (
 
 _OPTION_FIELDS = (
     "output_name", "learning_rate", "unet_lr", "gradient_checkpointing", "gradient_accumulation_steps",
-    "network_module", "network_dim", "network_alpha", "network_dropout",
-    "mixed_precision", "full_fp16", "clip_skip", "max_token_length", "lowram", "noise_offset",
+    "network_module", "network_dim", "network_alpha", "network_dropout", "mixed_precision", "full_fp16", "clip_skip",
+    "max_token_length", "lowram", "noise_offset",
     "noise_offset_random_strength", "multires_noise_iterations", "multires_noise_discount", "adaptive_noise_scale",
     "zero_terminal_snr", "ip_noise_gamma", "ip_noise_gamma_random_strength", "training_comment", "max_grad_norm",
     "caption_dropout_rate", "caption_dropout_every_n_epochs", "caption_tag_dropout_rate", "face_crop_aug_range",
@@ -42,9 +41,9 @@ _OPTION_FIELDS = (
 """Options whose field is named after them."""
 
 _FIELDS_WHERE_CHANGED = frozenset({
-    "full_bf16", "logit_mean", "logit_std", "masked_loss",
-    "normalize_masked_loss", "p2_gamma", "p2_k", "scale_v_pred_loss_like_noise_pred", "soft_min_snr",
-    "stratified_timesteps", "timestep_sampling", "unmasked_weight", "v_pred_like_loss",
+    "full_bf16", "logit_mean", "logit_std", "masked_loss", "normalize_masked_loss", "p2_gamma", "p2_k",
+    "scale_v_pred_loss_like_noise_pred", "soft_min_snr", "stratified_timesteps", "timestep_sampling",
+    "unmasked_weight", "v_pred_like_loss",
 })  # fmt: skip
 """Options of which kohya's tool says nothing, and which are told where they do not have their default."""
 
@@ -221,7 +220,7 @@ def _schedule_fields(optimizer: OptimizerOptions, given: ScheduleOptions) -> dic
     """The schedule that was in effect beside the optimizer's own."""
     schedule = schedule_beside(optimizer, given)
     name = schedule.lr_scheduler_type or schedule.lr_scheduler
-    if ChosenOptimizer(optimizer).steps_relatively:
+    if schedule.name == "adafactor":
         name = f"adafactor:{optimizer.learning_rate}"  # as kohya's tool writes it
     fields: dict[str, Any] = {"ss_lr_scheduler": name, "ss_lr_warmup_steps": schedule.lr_warmup_steps}
     if schedule.lr_scheduler_args:

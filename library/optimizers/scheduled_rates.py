@@ -22,6 +22,7 @@ def scheduled_rates(
 ) -> list[list[float]] | None:
     """
     Args:
+        schedule: as the optimizer leaves it (see schedule_beside).
         groups: learning rates of the optimizer's groups, as far as they are known.
 
     Returns:
@@ -31,7 +32,6 @@ def scheduled_rates(
     Raises:
         UserError: there is no such schedule, or the run cannot go through it.
     """
-    schedule = schedule_beside(optimizer, schedule)
     if schedule.lr_scheduler_type:
         return _rates_of_class(schedule, optimizer.learning_rate, groups, max_train_steps)
     if schedule.name == "adafactor":

@@ -1,9 +1,10 @@
 """Rules about options of the optimizer that depend on each other."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from library.options.chosen_optimizer import OLDER_OPTIONS, ChosenOptimizer
 from library.options.findings import Finding, Given, Notice, Problem
+from library.options.key_value_arguments import argument_texts
 from library.options.part_rates import part_rates
 from library.options.schema import Settings
 
@@ -186,8 +187,8 @@ def _named(chosen: ChosenOptimizer) -> str:
     return chosen.name if chosen.option == "optimizer_type" else f"--{chosen.option}"
 
 
-def _network_arguments(settings: Settings) -> set[str]:
-    return {pair.split("=", 1)[0].strip() for pair in settings.network.network_args or ()}
+def _network_arguments(settings: Settings) -> Collection[str]:
+    return argument_texts(settings.network.network_args or ()).keys()
 
 
 def _is_positive(rates: float | tuple[float, ...] | None) -> bool:

@@ -220,9 +220,11 @@ def _check_saved_files(resolved: ResolvedOptions, findings: Findings) -> None:
             findings.problems.append(f"--output_name: '{path}' is a folder; choose another name")
         elif path.exists():
             findings.warnings.append(f"'{path}' exists and will be replaced when training ends")
-    folder = saving.output_dir / snapshot_folder(saving.output_name)
-    if averaging.ema_snapshots_every_n_steps is None:
-        return
+    if averaging.ema_snapshots_every_n_steps is not None:
+        _check_snapshot_folder(saving.output_dir / snapshot_folder(saving.output_name), findings)
+
+
+def _check_snapshot_folder(folder: Path, findings: Findings) -> None:
     if folder.exists() and not folder.is_dir():
         findings.problems.append(
             f"--ema_snapshots_every_n_steps: '{folder}', the folder for snapshots, is a file; move or remove it, or "

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -90,12 +90,8 @@ class Trainer:
             yield self.unreadable.watch(batches)
         self.unreadable.summarize()
 
-    @contextmanager
-    def _records(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            if self.image_losses is not None:
-                stack.enter_context(self.image_losses.written_at_end())
-            yield
+    def _records(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.image_losses is None else self.image_losses.written_at_end()
 
     def _after_step(self, window: Sequence[TrainingBatch], result: StepResult, finished_epochs: int) -> None:
         self._step += 1

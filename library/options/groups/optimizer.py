@@ -17,8 +17,6 @@ Schedule = Literal[
 FOLLOWS_A_LOSS = "it follows a loss that is measured now and then, but a schedule here knows nothing but the step"
 """Why a schedule such as ReduceLROnPlateau cannot be used."""
 
-OPTIMIZERS = "the remaining optimizers"
-
 
 class OptimizerOptions(OptionGroup):
     title: ClassVar[str] = "Optimizer"
